@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The differences between PostgreSQL versions, all in one place.
+ *
+ * What a newer version does is written in the code as it is; older versions
+ * are made to look like it, here.  An entry goes when its version does.
+ *
+ * IDENTIFICATION
+ *	  src/compat.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WHATSAPP_COMPAT_H
+#define WHATSAPP_COMPAT_H
+
+/* 16: the actions of a JSON parse return whether to go on */
+#if PG_VERSION_NUM >= 160000
+#define JsonActionResult	JsonParseErrorType
+#define JsonActionDone()	return JSON_SUCCESS
+#else
+#define JsonActionResult	void
+#define JsonActionDone()	return
+#endif
+
+/* 17: a lexing context may be given, to be filled in */
+#if PG_VERSION_NUM >= 170000
+#define make_lex_context(json, len) \
+	makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, true)
+#else
+#define make_lex_context(json, len) \
+	makeJsonLexContextCstringLen(json, len, PG_UTF8, true)
+#endif
+
+/* 17: a set of events belongs to a resource owner, no longer to a context */
+#if PG_VERSION_NUM >= 170000
+#define create_wait_set(nevents)	CreateWaitEventSet(NULL, nevents)
+#else
+#define create_wait_set(nevents) \
+	CreateWaitEventSet(TopMemoryContext, nevents)
+#endif
+
+/* 17: extensions name what they wait for */
+#if PG_VERSION_NUM >= 170000
+#define new_wait_event(name)	WaitEventExtensionNew(name)
+#else
+#define new_wait_event(name)	((void) (name), PG_WAIT_EXTENSION)
+#endif
+
+/* 18: a module tells its name and version */
+#if PG_VERSION_NUM >= 180000
+#define MODULE_MAGIC(module, ver) \
+	PG_MODULE_MAGIC_EXT(.name = module, .version = ver)
+#else
+#define MODULE_MAGIC(module, ver)	PG_MODULE_MAGIC
+#endif
+
+#endif							/* WHATSAPP_COMPAT_H */

@@ -1,0 +1,269 @@
+/*-------------------------------------------------------------------------
+ *
+ * document.c
+ *	  Read a JSON document that came from outside.
+ *
+ * The result is one jsonb, or the reason why there is none.  Nothing is
+ * thrown for what the bytes are: a webhook that raised an error would be sent
+ * again for days, and a reply that did would take the sender down.  So all
+ * that jsonb's input function objects to is found before it is called:
+ *
+ *	- a document that is no JSON, or too deep,
+ *	- numbers that numeric cannot hold,
+ *	- escapes that text cannot hold: \u0000 and halves of surrogate pairs,
+ *	- bytes that are not UTF-8.
+ *
+ * The last two stand in names and captions that people typed and phones cut
+ * in two.  They are mended, with U+FFFD in their place, and the rest is read.
+ *
+ * IDENTIFICATION
+ *	  src/document.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/jsonapi.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "whatsapp.h"
+
+/* Meta's own documents are not nested a third as deep */
+#define MAX_DEPTH			64
+
+/*
+ * Longer numbers, and greater exponents, are none that Meta has.  numeric
+ * would take 131072 digits, and an exponent makes that many out of few.
+ */
+#define MAX_NUMBER_LEN		400
+#define MAX_EXPONENT_LEN	4	/* with its sign */
+
+#define REPLACEMENT_ESCAPE	"\\ufffd"
+#define REPLACEMENT_BYTES	"\xEF\xBF\xBD"
+#define ESCAPE_LEN			6	/* of \uXXXX */
+
+/* What was found out about the bytes before they are parsed */
+typedef struct DocumentScan
+{
+	bool		too_deep;
+	bool		needs_mending;
+} DocumentScan;
+
+static DocumentScan scan_document(const char *bytes, size_t len);
+static int	sound_length(const char *bytes, const char *end, bool in_string);
+static int	escaped_unit(const char *bytes, const char *end);
+static char *mend_document(const char *bytes, size_t len, size_t *mended_len);
+static const char *check_document(char *bytes, size_t len);
+static JsonActionResult check_scalar(void *arg, char *token,
+									 JsonTokenType type);
+static bool is_modest_number(const char *token);
+
+/*
+ * Read a document.  Returns NULL, and sets the error to a sentence, if it
+ * cannot be read; otherwise says if it had to be mended.
+ */
+Jsonb *
+wa_document_read(const char *bytes, size_t len, bool *mended,
+				 const char **error)
+{
+	DocumentScan scan = scan_document(bytes, len);
+	char	   *document;
+
+	*mended = scan.needs_mending;
+	*error = NULL;
+	if (scan.too_deep)
+	{
+		*error = psprintf("The document is nested more than %d levels deep.",
+						  MAX_DEPTH);
+		return NULL;
+	}
+
+	document = scan.needs_mending ? mend_document(bytes, len, &len) :
+		pnstrdup(bytes, len);
+	*error = check_document(document, len);
+	if (*error != NULL)
+		return NULL;
+
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+											  CStringGetDatum(document)));
+}
+
+/*
+ * Look over the bytes, in one pass and without knowing more of JSON than its
+ * strings and brackets.
+ */
+static DocumentScan
+scan_document(const char *bytes, size_t len)
+{
+	DocumentScan scan = {0};
+	const char *end = bytes + len;
+	bool		in_string = false;
+	int			depth = 0;
+
+	while (bytes < end)
+	{
+		int			step = sound_length(bytes, end, in_string);
+
+		if (step == 0)
+		{
+			scan.needs_mending = true;
+			step = 1;
+		}
+		else if (*bytes == '"')
+			in_string = !in_string;
+		else if (!in_string && (*bytes == '{' || *bytes == '['))
+			scan.too_deep |= ++depth > MAX_DEPTH;
+		else if (!in_string && (*bytes == '}' || *bytes == ']'))
+			depth--;
+		bytes += step;
+	}
+	return scan;
+}
+
+/*
+ * How many bytes does the next character have, as it is written?  0 if it is
+ * one that jsonb does not take.
+ */
+static int
+sound_length(const char *bytes, const char *end, bool in_string)
+{
+	int			unit;
+
+	if (in_string && *bytes == '\\')
+	{
+		unit = escaped_unit(bytes, end);
+		if (unit < 0)
+			return Min(2, end - bytes); /* another escape, or none at all */
+		if (unit == 0 || is_utf16_surrogate_second(unit))
+			return 0;
+		if (!is_utf16_surrogate_first(unit))
+			return ESCAPE_LEN;
+		unit = escaped_unit(bytes + ESCAPE_LEN, end);
+		return unit > 0 && is_utf16_surrogate_second(unit) ?
+			2 * ESCAPE_LEN : 0;
+	}
+
+	if (*bytes == '\0')
+		return 0;
+	if (!IS_HIGHBIT_SET(*bytes))
+		return 1;
+
+	unit = pg_utf_mblen((const unsigned char *) bytes);
+	if (unit > end - bytes ||
+		!pg_utf8_islegal((const unsigned char *) bytes, unit))
+		return 0;
+	return unit;
+}
+
+/*
+ * The UTF-16 unit that \uXXXX stands for, or -1 if that is not what is there.
+ */
+static int
+escaped_unit(const char *bytes, const char *end)
+{
+	int			unit = 0;
+
+	if (end - bytes < ESCAPE_LEN || bytes[0] != '\\' || bytes[1] != 'u')
+		return -1;
+
+	for (int i = 2; i < ESCAPE_LEN; i++)
+	{
+		char		c = bytes[i];
+
+		if (c >= '0' && c <= '9')
+			unit = unit * 16 + (c - '0');
+		else if (c >= 'a' && c <= 'f')
+			unit = unit * 16 + (c - 'a' + 10);
+		else if (c >= 'A' && c <= 'F')
+			unit = unit * 16 + (c - 'A' + 10);
+		else
+			return -1;
+	}
+	return unit;
+}
+
+/*
+ * Copy a document, with U+FFFD for what jsonb would not take.
+ */
+static char *
+mend_document(const char *bytes, size_t len, size_t *mended_len)
+{
+	StringInfoData mended;
+	const char *end = bytes + len;
+	bool		in_string = false;
+
+	initStringInfo(&mended);
+	while (bytes < end)
+	{
+		int			step = sound_length(bytes, end, in_string);
+
+		if (step > 0)
+		{
+			if (*bytes == '"')
+				in_string = !in_string;
+			appendBinaryStringInfo(&mended, bytes, step);
+			bytes += step;
+		}
+		else if (*bytes == '\\')
+		{
+			appendStringInfoString(&mended, REPLACEMENT_ESCAPE);
+			bytes += ESCAPE_LEN;
+		}
+		else
+		{
+			appendStringInfoString(&mended, REPLACEMENT_BYTES);
+			bytes++;
+		}
+	}
+	*mended_len = mended.len;
+	return mended.data;
+}
+
+/*
+ * Returns what is wrong with a document, or NULL.
+ */
+static const char *
+check_document(char *bytes, size_t len)
+{
+	JsonLexContext *lex = make_lex_context(bytes, len);
+	JsonSemAction actions = {0};
+	bool		immodest = false;
+	JsonParseErrorType result;
+
+	actions.semstate = &immodest;
+	actions.scalar = check_scalar;
+
+	result = pg_parse_json(lex, &actions);
+	if (result != JSON_SUCCESS)
+		return json_errdetail(result, lex);
+	if (immodest)
+		return "A number in the document is out of range.";
+	return NULL;
+}
+
+static JsonActionResult
+check_scalar(void *arg, char *token, JsonTokenType type)
+{
+	bool	   *immodest = arg;
+
+	if (type == JSON_TOKEN_NUMBER && !is_modest_number(token))
+		*immodest = true;
+	JsonActionDone();
+}
+
+/*
+ * Is it sure that numeric can hold a number?
+ */
+static bool
+is_modest_number(const char *token)
+{
+	const char *exponent = strpbrk(token, "eE");
+
+	if (strlen(token) > MAX_NUMBER_LEN)
+		return false;
+	return exponent == NULL || strlen(exponent + 1) <= MAX_EXPONENT_LEN;
+}

@@ -1,0 +1,569 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.c
+ *	  Run HTTP requests side by side, on our latch.
+ *
+ * libcurl tells us which sockets it waits for, and until when; we wait for
+ * those along with our latch, and tell libcurl what happened.  This has to be
+ * so, rather than by curl_multi_poll(): setting a latch sends SIGURG, which
+ * PostgreSQL blocks and reads from a descriptor of its own, so that a process
+ * that sleeps in libcurl would not notice.
+ *
+ * A request is never repeated behind our back.  When a connection that was
+ * used before turns out to be dead, libcurl sends the request once more over
+ * a new one, though the server may have acted on the first; with
+ * CURLOPT_POSTFIELDS it succeeds and nobody learns of it.  So the body comes
+ * from a function of ours, which cannot go back once it has given a byte
+ * away.  The same function tells, when a transfer has failed, whether
+ * anything can have arrived: a request without its body is none.
+ *
+ * libcurl's callbacks are called from within libcurl, so that they must not
+ * throw, nor use palloc().  Signals are blocked while libcurl runs, as it may
+ * start threads to resolve names, and those must not run our handlers.
+ *
+ * The caller must not be in a transaction while it waits here.
+ *
+ * IDENTIFICATION
+ *	  src/http.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+#include <signal.h>
+
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
+#include "whatsapp.h"
+
+/* CURLOPT_PROTOCOLS_STR */
+#if LIBCURL_VERSION_NUM < 0x075500
+#error "libcurl 7.85.0 or later is required"
+#endif
+
+#define USER_AGENT	"whatsapp-postgresql/" WHATSAPP_VERSION
+
+/* More than an answer of the Graph API ever needs */
+#define MAX_REPLY_SIZE	(1024 * 1024)
+
+/*
+ * How long connections and addresses are kept, in seconds.  Meta moves its
+ * servers behind their names, and closes what is idle for longer.
+ */
+#define MAX_IDLE_SECONDS		50L
+#define MAX_CONNECTION_SECONDS	300L
+#define DNS_CACHE_SECONDS		60L
+
+#define MAX_STREAMS		100L	/* on one connection of HTTP/2 */
+
+/* Settings: whatsapp.connect_timeout, request_timeout (ms) and ca_file */
+int			wa_connect_timeout = 5000;
+int			wa_request_timeout = 30000;
+char	   *wa_ca_file = NULL;
+
+typedef struct HttpTransfer
+{
+	slist_node	link;			/* in idle_transfers or failed_transfers */
+	CURL	   *easy;
+	int64		outbox_id;
+	int			attempt;
+	char	   *body;			/* malloc'ed */
+	size_t		body_len;
+	size_t		body_read;		/* how much of it libcurl has taken */
+	char	   *reply;			/* malloc'ed, or NULL */
+	size_t		reply_len;
+	size_t		reply_size;
+	char		error[CURL_ERROR_SIZE];
+} HttpTransfer;
+
+static CURLM *multi = NULL;
+static struct curl_slist *headers = NULL;
+static MemoryContext transfer_context = NULL;
+static slist_head idle_transfers = SLIST_STATIC_INIT(idle_transfers);
+static slist_head failed_transfers = SLIST_STATIC_INIT(failed_transfers);
+static int	nin_flight = 0;
+
+static WaitEventSet *wait_set = NULL;
+static uint32 wait_event = 0;
+static TimestampTz timer = DT_NOEND;	/* when libcurl wants to be called */
+
+static sigset_t saved_signals;
+
+static HttpTransfer *get_transfer(void);
+static CURLcode set_up(HttpTransfer *transfer, const WaRequest *request);
+static void release_transfer(HttpTransfer *transfer);
+static long time_left(long timeout_ms);
+static void drive_sockets(void);
+static void drive_socket(curl_socket_t fd, int what);
+static HttpTransfer *finished_transfer(CURLcode *result);
+static void make_reply(HttpTransfer *transfer, CURLcode result,
+					   WaReply *reply);
+static void block_signals(void);
+static void unblock_signals(void);
+
+static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
+					  void *socketarg);
+static int	on_timer(CURLM *m, long timeout_ms, void *arg);
+static size_t on_read(char *buffer, size_t size, size_t nitems, void *arg);
+static int	on_seek(void *arg, curl_off_t offset, int origin);
+static size_t on_data(char *data, size_t size, size_t nmemb, void *arg);
+
+/*
+ * Set up libcurl.  To be called once, before any other function here.
+ */
+void
+wa_http_init(void)
+{
+	CURLcode	result;
+
+	block_signals();
+	result = curl_global_init(CURL_GLOBAL_DEFAULT);
+	if (result == CURLE_OK)
+		multi = curl_multi_init();
+	unblock_signals();
+	if (multi == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not initialize libcurl: %s",
+						curl_easy_strerror(result))));
+
+	/* an empty Expect: keeps libcurl from waiting to be asked for the body */
+	headers = curl_slist_append(NULL, "Content-Type: application/json");
+	if (headers == NULL || curl_slist_append(headers, "Expect:") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, MAX_STREAMS);
+
+	transfer_context = AllocSetContextCreate(TopMemoryContext,
+											 "whatsapp transfers",
+											 ALLOCSET_DEFAULT_SIZES);
+	wait_event = new_wait_event("WhatsappSenderMain");
+	wait_set = create_wait_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+					  NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, wa_sockets_open(), NULL,
+					  NULL);
+}
+
+/*
+ * Begin a transfer.  It makes progress in wa_http_wait(), and its outcome is
+ * returned by wa_http_next_reply(), also if it could not begin.
+ */
+void
+wa_http_start(const WaRequest *request)
+{
+	HttpTransfer *transfer = get_transfer();
+	CURLcode	result;
+
+	transfer->outbox_id = request->outbox_id;
+	transfer->attempt = request->attempt;
+
+	block_signals();
+	result = set_up(transfer, request);
+	if (result == CURLE_OK &&
+		curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
+		result = CURLE_FAILED_INIT;
+	unblock_signals();
+
+	if (result != CURLE_OK)
+	{
+		strlcpy(transfer->error, curl_easy_strerror(result), CURL_ERROR_SIZE);
+		slist_push_head(&failed_transfers, &transfer->link);
+	}
+	nin_flight++;
+}
+
+/*
+ * How many transfers have begun whose reply has not been returned?
+ */
+int
+wa_http_in_flight(void)
+{
+	return nin_flight;
+}
+
+/*
+ * Wait until there is something to do: our latch is set, the time is up, or
+ * transfers can make progress, which they then do.  Returns if it was the
+ * latch.
+ */
+bool
+wa_http_wait(long timeout_ms)
+{
+	WaitEvent	events[3];
+	bool		latch_set = false;
+	int			nevents;
+
+	nevents = WaitEventSetWait(wait_set, time_left(timeout_ms), events,
+							   lengthof(events), wait_event);
+	for (int i = 0; i < nevents; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			latch_set = true;
+		}
+		if (events[i].events & WL_SOCKET_READABLE)
+			drive_sockets();
+	}
+	CHECK_FOR_INTERRUPTS();
+
+	if (timer != DT_NOEND && GetCurrentTimestamp() >= timer)
+	{
+		timer = DT_NOEND;
+		drive_socket(CURL_SOCKET_TIMEOUT, 0);
+	}
+	return latch_set;
+}
+
+/*
+ * Get the outcome of a transfer that has ended.  Returns false if there is
+ * none.
+ */
+bool
+wa_http_next_reply(WaReply *reply)
+{
+	CURLcode	result = CURLE_FAILED_INIT;
+	HttpTransfer *transfer;
+
+	if (!slist_is_empty(&failed_transfers))
+		transfer = slist_container(HttpTransfer, link,
+								   slist_pop_head_node(&failed_transfers));
+	else
+		transfer = finished_transfer(&result);
+	if (transfer == NULL)
+		return false;
+
+	make_reply(transfer, result, reply);
+	release_transfer(transfer);
+	nin_flight--;
+	return true;
+}
+
+/*
+ * Give back what a reply has.
+ */
+void
+wa_http_free_reply(WaReply *reply)
+{
+	free(reply->body);
+	free(reply->error);
+	reply->body = NULL;
+	reply->error = NULL;
+}
+
+/*
+ * Functions to make and release transfers
+ */
+
+static HttpTransfer *
+get_transfer(void)
+{
+	if (!slist_is_empty(&idle_transfers))
+		return slist_container(HttpTransfer, link,
+							   slist_pop_head_node(&idle_transfers));
+	return MemoryContextAllocZero(transfer_context, sizeof(HttpTransfer));
+}
+
+/*
+ * Prepare libcurl's handle for a request.
+ */
+static CURLcode
+set_up(HttpTransfer *transfer, const WaRequest *request)
+{
+	CURL	   *easy;
+	CURLcode	result;
+
+	if (transfer->easy == NULL)
+		transfer->easy = curl_easy_init();
+	transfer->body = strdup(request->body);
+	if (transfer->easy == NULL || transfer->body == NULL)
+		return CURLE_OUT_OF_MEMORY;
+	transfer->body_len = strlen(transfer->body);
+	easy = transfer->easy;
+
+#define SET_OPTION(option, value) \
+	if ((result = curl_easy_setopt(easy, option, value)) != CURLE_OK) \
+		return result
+
+	SET_OPTION(CURLOPT_URL, request->url);
+	SET_OPTION(CURLOPT_HTTPHEADER, headers);
+	SET_OPTION(CURLOPT_USERAGENT, USER_AGENT);
+	SET_OPTION(CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+	SET_OPTION(CURLOPT_XOAUTH2_BEARER, request->access_token);
+
+	/* the address is a superuser's choice, and with it, to do without TLS */
+	SET_OPTION(CURLOPT_PROTOCOLS_STR,
+			   strncmp(request->url, "http://", 7) == 0 ? "http" : "https");
+	SET_OPTION(CURLOPT_FOLLOWLOCATION, 0L);
+	SET_OPTION(CURLOPT_PROXY, "");	/* none, whatever the environment says */
+	SET_OPTION(CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+	if (wa_ca_file != NULL && wa_ca_file[0] != '\0')
+		SET_OPTION(CURLOPT_CAINFO, wa_ca_file);
+
+	/* over TLS, have requests share a connection rather than open more */
+	SET_OPTION(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+	SET_OPTION(CURLOPT_PIPEWAIT, 1L);
+	SET_OPTION(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
+	SET_OPTION(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_SECONDS);
+	SET_OPTION(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_SECONDS);
+
+	SET_OPTION(CURLOPT_POST, 1L);
+	SET_OPTION(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_len);
+	SET_OPTION(CURLOPT_READFUNCTION, on_read);
+	SET_OPTION(CURLOPT_READDATA, transfer);
+	SET_OPTION(CURLOPT_SEEKFUNCTION, on_seek);
+	SET_OPTION(CURLOPT_SEEKDATA, transfer);
+	SET_OPTION(CURLOPT_WRITEFUNCTION, on_data);
+	SET_OPTION(CURLOPT_WRITEDATA, transfer);
+
+	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS, (long) wa_connect_timeout);
+	SET_OPTION(CURLOPT_TIMEOUT_MS, (long) wa_request_timeout);
+	SET_OPTION(CURLOPT_NOSIGNAL, 1L);	/* signals are PostgreSQL's business */
+	SET_OPTION(CURLOPT_ERRORBUFFER, transfer->error);
+	SET_OPTION(CURLOPT_PRIVATE, transfer);
+#undef SET_OPTION
+	return CURLE_OK;
+}
+
+/*
+ * Keep a transfer for another request, and libcurl's handle with it.
+ */
+static void
+release_transfer(HttpTransfer *transfer)
+{
+	CURL	   *easy = transfer->easy;
+
+	free(transfer->body);
+	free(transfer->reply);
+	memset(transfer, 0, sizeof(HttpTransfer));
+	transfer->easy = easy;
+	slist_push_head(&idle_transfers, &transfer->link);
+}
+
+/*
+ * Functions to drive libcurl
+ */
+
+/*
+ * How long to wait: until the caller wants to go on, or libcurl does, or not
+ * at all if there is something for the caller already.
+ */
+static long
+time_left(long timeout_ms)
+{
+	long		timer_ms;
+
+	if (!slist_is_empty(&failed_transfers))
+		return 0;
+	if (timer == DT_NOEND)
+		return timeout_ms;
+
+	timer_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), timer);
+	return timeout_ms < 0 ? timer_ms : Min(timer_ms, timeout_ms);
+}
+
+/*
+ * Let libcurl have what happened to its sockets.
+ */
+static void
+drive_sockets(void)
+{
+	WaSocketEvent events[WA_MAX_SOCKET_EVENTS];
+	int			nevents = wa_sockets_ready(events, lengthof(events));
+
+	for (int i = 0; i < nevents; i++)
+		drive_socket(events[i].fd,
+					 (events[i].readable ? CURL_CSELECT_IN : 0) |
+					 (events[i].writable ? CURL_CSELECT_OUT : 0) |
+					 (events[i].failed ? CURL_CSELECT_ERR : 0));
+}
+
+static void
+drive_socket(curl_socket_t fd, int what)
+{
+	int			nrunning;
+	CURLMcode	result;
+
+	block_signals();
+	result = curl_multi_socket_action(multi, fd, what, &nrunning);
+	unblock_signals();
+	if (result != CURLM_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not run HTTP requests: %s",
+						curl_multi_strerror(result))));
+}
+
+/*
+ * Take a transfer that has ended out of libcurl's hands.
+ */
+static HttpTransfer *
+finished_transfer(CURLcode *result)
+{
+	CURLMsg    *msg;
+	int			nleft;
+
+	while ((msg = curl_multi_info_read(multi, &nleft)) != NULL)
+	{
+		CURL	   *easy = msg->easy_handle;
+		HttpTransfer *transfer = NULL;
+
+		/* CURLMSG_DONE is the only message so far */
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+
+		*result = msg->data.result;
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+
+		/* msg is gone once the handle has been removed */
+		block_signals();
+		curl_multi_remove_handle(multi, easy);
+		unblock_signals();
+		return transfer;
+	}
+	return NULL;
+}
+
+/*
+ * Say what came of a transfer.  What was received goes over to the reply.
+ */
+static void
+make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
+{
+	long		status = 0;
+
+	memset(reply, 0, sizeof(WaReply));
+	reply->outbox_id = transfer->outbox_id;
+	reply->attempt = transfer->attempt;
+
+	if (result == CURLE_OK)
+	{
+		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+		reply->outcome = WA_ANSWERED;
+		reply->http_status = (int) status;
+		reply->body = transfer->reply;
+		reply->body_len = transfer->reply_len;
+		transfer->reply = NULL;
+		return;
+	}
+
+	reply->outcome = transfer->body_read > 0 ? WA_UNKNOWN : WA_NOT_SENT;
+	reply->error = strdup(transfer->error[0] != '\0' ? transfer->error :
+						  curl_easy_strerror(result));
+}
+
+static void
+block_signals(void)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &saved_signals);
+}
+
+static void
+unblock_signals(void)
+{
+	sigprocmask(SIG_SETMASK, &saved_signals, NULL);
+}
+
+/*
+ * Functions that libcurl calls
+ */
+
+/*
+ * libcurl begins, changes or ends to wait for a socket.  To fail here makes
+ * all its transfers fail.
+ */
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socketarg)
+{
+	if (what == CURL_POLL_REMOVE)
+	{
+		wa_sockets_forget(fd);
+		return 0;
+	}
+	return wa_sockets_watch(fd, (what & CURL_POLL_IN) != 0,
+							(what & CURL_POLL_OUT) != 0) ? 0 : -1;
+}
+
+/*
+ * libcurl wants to be called after some time, or not at all if negative.
+ */
+static int
+on_timer(CURLM *m, long timeout_ms, void *arg)
+{
+	if (timeout_ms < 0)
+		timer = DT_NOEND;
+	else
+		timer = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	return 0;
+}
+
+/*
+ * libcurl takes a piece of a request's body.
+ */
+static size_t
+on_read(char *buffer, size_t size, size_t nitems, void *arg)
+{
+	HttpTransfer *transfer = arg;
+	size_t		len = Min(size * nitems,
+						  transfer->body_len - transfer->body_read);
+
+	memcpy(buffer, transfer->body + transfer->body_read, len);
+	transfer->body_read += len;
+	return len;
+}
+
+/*
+ * libcurl wants to send a body again, from the beginning.
+ */
+static int
+on_seek(void *arg, curl_off_t offset, int origin)
+{
+	HttpTransfer *transfer = arg;
+
+	return transfer->body_read == 0 && offset == 0 && origin == SEEK_SET ?
+		CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+}
+
+/*
+ * libcurl has received a piece of an answer.  Taking less than all of it
+ * makes the transfer fail.
+ */
+static size_t
+on_data(char *data, size_t size, size_t nmemb, void *arg)
+{
+	HttpTransfer *transfer = arg;
+	size_t		len = size * nmemb;
+	size_t		needed = transfer->reply_len + len;
+
+	if (needed > MAX_REPLY_SIZE)
+		return 0;
+	if (needed > transfer->reply_size)
+	{
+		size_t		new_size = Max(1024, 2 * needed);
+		char	   *bigger = realloc(transfer->reply, new_size);
+
+		if (bigger == NULL)
+			return 0;
+		transfer->reply = bigger;
+		transfer->reply_size = new_size;
+	}
+	memcpy(transfer->reply + transfer->reply_len, data, len);
+	transfer->reply_len = needed;
+	return len;
+}

@@ -1,0 +1,428 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender.c
+ *	  The background worker that sends the outbox of one database.
+ *
+ * It goes round and round: record what came of transfers that have ended, if
+ * there is room claim rows that are due, start a transfer for each, and wait.
+ * Recording and claiming are a transaction each.  While it waits, on its
+ * latch and libcurl's sockets at once, there is none, and so no snapshot: a
+ * server that takes its time holds nothing up but its own message.
+ *
+ * A row is marked as being sent, durably, before any of it leaves.  So when a
+ * sender has died, the next one knows which messages may have gone out, and
+ * does not send them again; see whatsapp.release_interrupted().
+ *
+ * The extension may be dropped at any time.  Each transaction makes sure that
+ * it is still there, and takes a lock for it to stay until the end.  It never
+ * waits for that lock, so that DROP EXTENSION is not waited for, either.
+ *
+ * IDENTIFICATION
+ *	  src/sender.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "whatsapp.h"
+
+/*
+ * How soon a row that could not be recorded is tried again, in ms, at first
+ * and at most.
+ */
+#define MIN_RECORD_DELAY	50
+#define MAX_RECORD_DELAY	60000
+
+/* How soon to claim again after that has failed, in ms */
+#define CLAIM_RETRY_DELAY	5000
+
+/* Settings: whatsapp.enabled, max_in_flight and poll_interval (ms) */
+bool		wa_enabled = true;
+int			wa_max_in_flight = 256;
+int			wa_poll_interval = 1000;
+
+/* The outcome of a transfer that is still to be recorded */
+typedef struct SenderReply
+{
+	WaReply		reply;			/* must be first */
+	int			delay;			/* ms; 0 if it was never tried */
+	TimestampTz not_before;
+} SenderReply;
+
+typedef struct SenderBatch
+{
+	WaReply   **replies;
+	bool	   *is_left;
+	int			nreplies;
+} SenderBatch;
+
+typedef struct SenderClaim
+{
+	int			limit;
+	WaRequest  *requests;
+	int			nrequests;
+} SenderClaim;
+
+static Oid	extension_oid = InvalidOid;
+static bool extension_is_gone = false;
+static MemoryContext turn_context = NULL;	/* reset each turn */
+static MemoryContext reply_context = NULL;
+static List *replies = NIL;		/* of SenderReply */
+static bool claim_is_due = true;
+static TimestampTz claim_not_before = 0;
+
+static void start_sender(int slot);
+static void release_rows(void *arg);
+static void read_settings(void);
+static void record_replies(void);
+static bool record_batch(List *batch);
+static void record_in_transaction(void *arg);
+static void postpone(SenderReply *reply);
+static void claim_and_start(void);
+static void claim_in_transaction(void *arg);
+static void wait_for_work(void);
+static long time_to_wait(void);
+static void collect_replies(void);
+static bool in_transaction(const char *activity, void (*work) (void *arg),
+						   void *arg);
+static bool extension_is_here(void);
+
+/*
+ * The whole life of a sender.  Its argument is its slot; see shared.c.
+ */
+void
+whatsapp_sender_main(Datum arg)
+{
+	start_sender(DatumGetInt32(arg));
+
+	while (!extension_is_gone)
+	{
+		MemoryContextReset(turn_context);
+		read_settings();
+		record_replies();
+		claim_and_start();
+		wait_for_work();
+		collect_replies();
+	}
+
+	wa_shared_end_well();
+	proc_exit(0);
+}
+
+static void
+start_sender(int slot)
+{
+	WaSlot		me = wa_shared_look(slot);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	if (!wa_shared_attach_worker(slot, true))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(me.database, me.owner, 0);
+	pgstat_report_appname("whatsapp sender");
+
+	/* names are qualified all the same; this is for those of operators */
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
+					PGC_S_OVERRIDE);
+
+	turn_context = AllocSetContextCreate(TopMemoryContext,
+										 "whatsapp sender turn",
+										 ALLOCSET_DEFAULT_SIZES);
+	reply_context = AllocSetContextCreate(TopMemoryContext,
+										  "whatsapp replies",
+										  ALLOCSET_DEFAULT_SIZES);
+	wa_http_init();
+
+	/* first of all, or rows of ours would be taken for those of another */
+	while (!in_transaction("releasing interrupted rows", release_rows, NULL) &&
+		   !extension_is_gone)
+		wa_http_wait(wa_poll_interval);
+	ereport(DEBUG1,
+			(errmsg_internal("whatsapp sender has started")));
+}
+
+static void
+release_rows(void *arg)
+{
+	wa_outbox_release();
+}
+
+static void
+read_settings(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	claim_is_due = true;
+}
+
+/*
+ * Record what came of transfers: all together, or else each by itself, so
+ * that one that cannot be recorded does not keep the others from it.
+ */
+static void
+record_replies(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *due = NIL;
+	ListCell   *cell;
+	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
+
+	foreach(cell, replies)
+	{
+		SenderReply *reply = lfirst(cell);
+
+		if (reply->not_before <= now)
+			due = lappend(due, reply);
+	}
+
+	if (due != NIL && !record_batch(due))
+	{
+		foreach(cell, due)
+		{
+			SenderReply *reply = lfirst(cell);
+
+			if (extension_is_gone)
+				break;
+			if (!record_batch(list_make1(reply)))
+				postpone(reply);
+		}
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Returns false if nothing was recorded.
+ */
+static bool
+record_batch(List *list)
+{
+	SenderBatch batch;
+	ListCell   *cell;
+
+	batch.nreplies = 0;
+	batch.replies = palloc(sizeof(WaReply *) * list_length(list));
+	batch.is_left = palloc(sizeof(bool) * list_length(list));
+	foreach(cell, list)
+		batch.replies[batch.nreplies++] = lfirst(cell);
+
+	if (!in_transaction("recording", record_in_transaction, &batch))
+		return false;
+
+	for (int i = 0; i < batch.nreplies; i++)
+	{
+		SenderReply *reply = (SenderReply *) batch.replies[i];
+
+		if (batch.is_left[i])
+			postpone(reply);
+		else
+		{
+			replies = list_delete_ptr(replies, reply);
+			wa_http_free_reply(&reply->reply);
+			pfree(reply);
+		}
+	}
+	return true;
+}
+
+static void
+record_in_transaction(void *arg)
+{
+	SenderBatch *batch = arg;
+
+	wa_outbox_record(batch->replies, batch->nreplies, batch->is_left);
+}
+
+/*
+ * Try a reply again, later each time.
+ */
+static void
+postpone(SenderReply *reply)
+{
+	reply->delay = Min(Max(2 * reply->delay, MIN_RECORD_DELAY),
+					   MAX_RECORD_DELAY);
+	reply->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													reply->delay);
+}
+
+/*
+ * If there may be rows to send and there is room for them, send them.
+ */
+static void
+claim_and_start(void)
+{
+	SenderClaim claim = {0};
+
+	claim.limit = wa_max_in_flight - wa_http_in_flight() -
+		list_length(replies);
+	if (!claim_is_due || !wa_enabled || claim.limit <= 0 ||
+		extension_is_gone || claim_not_before > GetCurrentTimestamp())
+		return;
+
+	if (!in_transaction("claiming", claim_in_transaction, &claim))
+	{
+		claim_not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   CLAIM_RETRY_DELAY);
+		return;
+	}
+
+	/* there may be more if these were as many as we asked for */
+	claim_is_due = claim.nrequests == claim.limit;
+	for (int i = 0; i < claim.nrequests; i++)
+		wa_http_start(&claim.requests[i]);
+}
+
+static void
+claim_in_transaction(void *arg)
+{
+	SenderClaim *claim = arg;
+
+	claim->requests = wa_outbox_claim(claim->limit, &claim->nrequests);
+}
+
+/*
+ * Wait until transfers have made progress, somebody has woken us, or it is
+ * time to have a look.
+ */
+static void
+wait_for_work(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	long		timeout = time_to_wait();
+
+	if (extension_is_gone)
+		return;
+	if (wa_http_wait(timeout) ||
+		TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout))
+		claim_is_due = true;
+}
+
+static long
+time_to_wait(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		timeout = wa_poll_interval;
+	ListCell   *cell;
+
+	foreach(cell, replies)
+	{
+		SenderReply *reply = lfirst(cell);
+
+		timeout = Min(timeout,
+					  TimestampDifferenceMilliseconds(now, reply->not_before));
+	}
+	return timeout;
+}
+
+/*
+ * Take over what transfers have ended with.
+ */
+static void
+collect_replies(void)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(reply_context);
+	WaReply		reply;
+
+	while (wa_http_next_reply(&reply))
+	{
+		SenderReply *kept = palloc0(sizeof(SenderReply));
+
+		kept->reply = reply;
+		replies = lappend(replies, kept);
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Do some work in a transaction of its own.  Returns false if it was not
+ * done, because the extension is being changed, or because of an error, which
+ * has been reported.
+ */
+static bool
+in_transaction(const char *activity, void (*work) (void *arg), void *arg)
+{
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		MemoryContextSwitchTo(turn_context);
+		pgstat_report_activity(STATE_RUNNING, activity);
+
+		if (extension_is_here())
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			wa_connect();
+			work(arg);
+			SPI_finish();
+			PopActiveSnapshot();
+			done = true;
+		}
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		done = false;
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(turn_context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(turn_context);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return done;
+}
+
+/*
+ * Is the extension that we were started for still there, and will it be until
+ * the end of the transaction?
+ */
+static bool
+extension_is_here(void)
+{
+	Oid			oid = get_extension_oid("whatsapp", true);
+	LOCKTAG		tag;
+
+	if (!OidIsValid(extension_oid))
+		extension_oid = oid;
+	if (!OidIsValid(oid) || oid != extension_oid)
+	{
+		extension_is_gone = true;
+		return false;
+	}
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, oid, 0);
+	if (LockAcquire(&tag, AccessShareLock, false, true) ==
+		LOCKACQUIRE_NOT_AVAIL)
+		return false;
+
+	/* it may have been dropped just before we got the lock */
+	extension_is_gone = get_extension_oid("whatsapp", true) != oid;
+	return !extension_is_gone;
+}

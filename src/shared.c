@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *	  What all processes know of the senders: a table in shared memory.
+ *
+ * There is a slot for each database that has the extension, or may have it.
+ * It goes round like this:
+ *
+ *		free --> wanted --> probing --> found --> started
+ *		 ^         ^           |                     |
+ *		 +---------|-----------+ no extension        |
+ *		           +---------------------------------+ ended
+ *
+ * A backend that has created the extension, or has put something into the
+ * outbox, wakes the sender of its database, and if there is none, has the
+ * slot wanted.  The rest is done by the launcher and the workers it starts;
+ * see launcher.c.  A probe is needed because only a process inside a database
+ * can see whether the extension is there, and a sender has to know who owns
+ * it before it can connect as that role.
+ *
+ * Without shared_preload_libraries there is no table, and nobody to wake.
+ *
+ * IDENTIFICATION
+ *	  src/shared.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "whatsapp.h"
+
+#define TRANCHE_NAME	"whatsapp"
+
+/* A worker that lives this long was healthy */
+#define HEALTHY_SECONDS		60
+
+/* How long to wait before a worker is started again, at most; seconds */
+#define MAX_BACKOFF_SECONDS 60
+
+typedef struct SharedState
+{
+	LWLock	   *lock;
+	Latch	   *launcher_latch; /* NULL if there is no launcher */
+	bool		overflow;		/* a database was wanted and had no slot */
+	int			nslots;
+	WaSlot		slots[FLEXIBLE_ARRAY_MEMBER];
+} SharedState;
+
+static SharedState *shared = NULL;
+static shmem_request_hook_type prev_shmem_request = NULL;
+static shmem_startup_hook_type prev_shmem_startup = NULL;
+
+static int	my_slot = -1;
+
+static void request_shared_memory(void);
+static void start_shared_memory(void);
+static Size shared_size(void);
+static WaSlot *find_slot(Oid database);
+static void want_slot(Oid database);
+static void set_launcher_latch(void);
+static void detach_launcher(int code, Datum arg);
+static void detach_worker(int code, Datum arg);
+
+/*
+ * To be called while the library is being preloaded.
+ */
+void
+wa_shared_init(void)
+{
+	prev_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	prev_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+}
+
+/*
+ * Is there anybody who would send?
+ */
+bool
+wa_shared_exists(void)
+{
+	return shared != NULL;
+}
+
+int
+wa_shared_nslots(void)
+{
+	return shared->nslots;
+}
+
+/*
+ * Wake the sender of a database, or have one started.  Called after commit,
+ * and so throws nothing.
+ */
+void
+wa_shared_wake(Oid database)
+{
+	WaSlot	   *slot;
+
+	if (shared == NULL)
+		return;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->latch != NULL)
+	{
+		SetLatch(slot->latch);
+		LWLockRelease(shared->lock);
+		return;
+	}
+	LWLockRelease(shared->lock);
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	want_slot(database);
+	set_launcher_latch();
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Functions for the launcher
+ */
+
+/*
+ * Begin to be the launcher.  Workers that another one had begun to start, and
+ * that have not come up, are lost with it, so they are wanted again.
+ */
+void
+wa_shared_attach_launcher(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_latch = MyLatch;
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		WaSlot	   *slot = &shared->slots[i];
+
+		if (slot->state > WA_SLOT_WANTED && slot->pid == 0)
+			slot->state = WA_SLOT_WANTED;
+	}
+	LWLockRelease(shared->lock);
+	before_shmem_exit(detach_launcher, (Datum) 0);
+}
+
+/*
+ * Have a database looked at.  Returns false if there is no slot for it.
+ */
+bool
+wa_shared_want(Oid database)
+{
+	bool		wanted;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	want_slot(database);
+	wanted = find_slot(database) != NULL;
+	LWLockRelease(shared->lock);
+	return wanted;
+}
+
+/*
+ * Was a database wanted that had no slot, since this was asked last?
+ */
+bool
+wa_shared_overflowed(void)
+{
+	bool		overflow;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	overflow = shared->overflow;
+	shared->overflow = false;
+	LWLockRelease(shared->lock);
+	return overflow;
+}
+
+WaSlot
+wa_shared_look(int i)
+{
+	WaSlot		slot;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = shared->slots[i];
+	LWLockRelease(shared->lock);
+	return slot;
+}
+
+/*
+ * A worker is about to be started for a slot.
+ */
+void
+wa_shared_starting(int i)
+{
+	WaSlot	   *slot = &shared->slots[i];
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot->state = slot->state == WA_SLOT_FOUND ? WA_SLOT_STARTED :
+		WA_SLOT_PROBING;
+	slot->asked_again = false;
+	slot->ended_well = false;
+	slot->started_at = GetCurrentTimestamp();
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * The worker of a slot has ended, or could not be started.  Decide if and
+ * when to try again: at once if that was its wish, else later and later.
+ */
+void
+wa_shared_ended(int i)
+{
+	WaSlot	   *slot = &shared->slots[i];
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (slot->state == WA_SLOT_PROBING || slot->state == WA_SLOT_STARTED)
+	{
+		if (slot->ended_well ||
+			TimestampDifferenceExceeds(slot->started_at, now,
+									   HEALTHY_SECONDS * 1000))
+			slot->failures = 0;
+		else
+			slot->failures++;
+		slot->not_before = slot->failures == 0 ? now :
+			TimestampTzPlusMilliseconds(now, 1000 *
+										Min(1 << Min(slot->failures - 1, 10),
+											MAX_BACKOFF_SECONDS));
+		slot->state = WA_SLOT_WANTED;
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * A database is gone.
+ */
+void
+wa_shared_forget(int i)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (shared->slots[i].pid == 0)
+		memset(&shared->slots[i], 0, sizeof(WaSlot));
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Functions for the workers
+ */
+
+/*
+ * Begin to be the worker of a slot.  Returns false if there is one already.
+ * The latch is to be set for a sender's sake only.
+ */
+bool
+wa_shared_attach_worker(int i, bool is_sender)
+{
+	WaSlot	   *slot = &shared->slots[i];
+	bool		attached = false;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (slot->pid == 0 &&
+		slot->state == (is_sender ? WA_SLOT_STARTED : WA_SLOT_PROBING))
+	{
+		slot->pid = MyProcPid;
+		slot->latch = is_sender ? MyLatch : NULL;
+		attached = true;
+	}
+	LWLockRelease(shared->lock);
+
+	if (attached)
+	{
+		my_slot = i;
+		before_shmem_exit(detach_worker, (Datum) 0);
+	}
+	return attached;
+}
+
+/*
+ * Tell who owns the extension in the database of our slot: InvalidOid if it
+ * is not there.
+ */
+void
+wa_shared_report_owner(Oid owner)
+{
+	WaSlot	   *slot = &shared->slots[my_slot];
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot->owner = owner;
+	slot->ended_well = true;
+	if (OidIsValid(owner))
+		slot->state = WA_SLOT_FOUND;
+	else if (slot->asked_again)
+	{
+		/* it may have been created just after we looked */
+		slot->state = WA_SLOT_WANTED;
+		slot->not_before = 0;
+	}
+	else
+		slot->state = WA_SLOT_FREE;
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * We are about to end because there is nothing left to do here, and it is
+ * better to have the database looked at anew.
+ */
+void
+wa_shared_end_well(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[my_slot].ended_well = true;
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Internals
+ */
+
+static void
+request_shared_memory(void)
+{
+	if (prev_shmem_request)
+		prev_shmem_request();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
+}
+
+static void
+start_shared_memory(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup)
+		prev_shmem_startup();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("whatsapp", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
+		shared->nslots = max_worker_processes;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * There cannot be more senders than background workers.
+ */
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(SharedState, slots),
+					mul_size(sizeof(WaSlot), max_worker_processes));
+}
+
+static WaSlot *
+find_slot(Oid database)
+{
+	for (int i = 0; i < shared->nslots; i++)
+		if (shared->slots[i].state != WA_SLOT_FREE &&
+			shared->slots[i].database == database)
+			return &shared->slots[i];
+	return NULL;
+}
+
+static void
+want_slot(Oid database)
+{
+	WaSlot	   *slot = find_slot(database);
+
+	if (slot != NULL)
+	{
+		slot->asked_again = true;
+		return;
+	}
+
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		slot = &shared->slots[i];
+
+		/* a probe that has found nothing may not be quite gone yet */
+		if (slot->state == WA_SLOT_FREE && slot->pid == 0)
+		{
+			memset(slot, 0, sizeof(WaSlot));
+			slot->database = database;
+			slot->state = WA_SLOT_WANTED;
+			return;
+		}
+	}
+	shared->overflow = true;
+}
+
+static void
+set_launcher_latch(void)
+{
+	if (shared->launcher_latch != NULL)
+		SetLatch(shared->launcher_latch);
+}
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_latch = NULL;
+	LWLockRelease(shared->lock);
+}
+
+static void
+detach_worker(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[my_slot].pid = 0;
+	shared->slots[my_slot].latch = NULL;
+	set_launcher_latch();
+	LWLockRelease(shared->lock);
+}

@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * whatsapp.c
+ *	  What happens when the library is loaded.
+ *
+ * In a session, that is when the first of its functions is called: settings
+ * come to be, and nothing else, so that webhooks can be filed and messages
+ * queued wherever the extension can be created.  Only to send takes workers
+ * and shared memory, and these there can only be when the server starts, by
+ * way of shared_preload_libraries.
+ *
+ * IDENTIFICATION
+ *	  src/whatsapp.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "compat.h"
+#include "whatsapp.h"
+
+#define GRAPH_URL	"https://graph.facebook.com"
+#define API_VERSION "v25.0"
+
+MODULE_MAGIC("whatsapp", WHATSAPP_VERSION);
+
+/* These are read in SQL only */
+static char *api_version = NULL;
+static char *graph_url = NULL;
+
+static const struct config_enum_entry archive_options[] = {
+	{"unfiled", WA_ARCHIVE_UNFILED, false},
+	{"all", WA_ARCHIVE_ALL, false},
+	{NULL, 0, false}
+};
+
+static void define_settings(void);
+static bool check_api_version(char **newval, void **extra, GucSource source);
+static bool check_graph_url(char **newval, void **extra, GucSource source);
+
+void
+_PG_init(void)
+{
+	define_settings();
+
+	/* pg_upgrade's servers send nothing */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	wa_shared_init();
+	wa_launcher_register();
+}
+
+/*
+ * Settings, in alphabetical order.
+ */
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("whatsapp.api_version",
+							   "Version of the Graph API that is called.",
+							   "A number may have its own, in whatsapp.numbers.",
+							   &api_version, API_VERSION,
+							   PGC_SIGHUP, 0, check_api_version, NULL, NULL);
+
+	DefineCustomEnumVariable("whatsapp.archive",
+							 "Which webhooks are kept as they came.",
+							 "Those that could not be filed as a whole, or all.",
+							 &wa_archive, WA_ARCHIVE_UNFILED, archive_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("whatsapp.ca_file",
+							   "File of certificates to verify the Graph API's with.",
+							   "If empty, those that libcurl was built to use.",
+							   &wa_ca_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.connect_timeout",
+							"Time in which a connection must come about.",
+							NULL,
+							&wa_connect_timeout, 5000, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("whatsapp.enabled",
+							 "Whether the outbox is sent.",
+							 "A message that is under way when this is set to off still ends.",
+							 &wa_enabled, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("whatsapp.graph_url",
+							   "Where the Graph API is.",
+							   "Access tokens go there.",
+							   &graph_url, GRAPH_URL,
+							   PGC_SIGHUP, 0, check_graph_url, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.max_in_flight",
+							"How many messages a database sends at the same time.",
+							NULL,
+							&wa_max_in_flight, 256, 1, 100000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.poll_interval",
+							"How long the sender waits before it looks for messages without having been woken.",
+							NULL,
+							&wa_poll_interval, 1000, 10, 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.request_timeout",
+							"Time in which a message must have been answered.",
+							"Whether a message that was not has arrived is unknown.",
+							&wa_request_timeout, 30000, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("whatsapp");
+}
+
+/*
+ * It becomes a part of URLs.
+ */
+static bool
+check_api_version(char **newval, void **extra, GucSource source)
+{
+	if ((*newval)[0] == 'v' && (*newval)[1] != '\0' &&
+		strspn(*newval + 1, "0123456789.") == strlen(*newval + 1))
+		return true;
+	GUC_check_errdetail("A version is written as in \"%s\".", API_VERSION);
+	return false;
+}
+
+static bool
+check_graph_url(char **newval, void **extra, GucSource source)
+{
+	const char *url = *newval;
+
+	for (const char *c = url; *c != '\0'; c++)
+	{
+		if (*c <= ' ' || *c > '~')
+		{
+			GUC_check_errdetail("A URL has no spaces or control characters.");
+			return false;
+		}
+	}
+	if (strncmp(url, "https://", 8) == 0 || strncmp(url, "http://", 7) == 0)
+		return true;
+	GUC_check_errdetail("The URL must begin with \"https://\", or for tests with \"http://\".");
+	return false;
+}

@@ -1,0 +1,290 @@
+/*-------------------------------------------------------------------------
+ *
+ * whatsapp.h
+ *	  Declarations shared by the files of the whatsapp extension
+ *
+ * Functions are listed under the file that has them, lowest layer first.  A
+ * file calls no function that is listed after its own.
+ *
+ * The words that are used throughout:
+ *
+ *	webhook		one request that Meta makes to us: its body is a document
+ *	element		one thing that a webhook reports, such as a message
+ *	message		what came in, or went out, as a row of whatsapp.messages
+ *	outbox row	a message that is to go out
+ *	transfer	one attempt to send it: one HTTP request
+ *	sender		the background worker that sends, one in each database
+ *	launcher	the background worker that starts the senders
+ *
+ * IDENTIFICATION
+ *	  src/whatsapp.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WHATSAPP_H
+#define WHATSAPP_H
+
+#include "datatype/timestamp.h"
+#include "executor/spi.h"
+#include "storage/latch.h"
+#include "utils/jsonb.h"
+
+/*
+ * How a JSON document becomes rows; see shred.c.
+ */
+typedef enum WaType
+{
+	WA_TEXT,					/* a string, or a number as it is written */
+	WA_INT,						/* a number that fits, in a string or not */
+	WA_TIME,					/* seconds since 1970, in a string or not */
+	WA_JSON						/* whatever it is */
+} WaType;
+
+typedef struct WaColumn
+{
+	const char *name;			/* column of the table */
+	const char *path;			/* from the row's object; from the top if it
+								 * starts with '/'; if it starts with '=',
+								 * what follows is the value */
+	WaType		type;
+	bool		required;		/* there is no row without it */
+} WaColumn;
+
+/* What becomes of an object that lacks a required column */
+typedef enum WaFiling
+{
+	WA_MUST,					/* it has not been filed, and the fallback
+								 * around it must keep it */
+	WA_MAY,						/* it is just no row of this table */
+	WA_FALLBACK					/* the row is made only if something in the
+								 * object was not filed elsewhere */
+} WaFiling;
+
+typedef struct WaTable
+{
+	const char *name;			/* table in schema whatsapp */
+	const char *path;			/* the objects that make a row, from the top */
+	WaFiling	filing;
+	const char *const *other_types; /* objects whose "type" is one of these
+									 * are none of ours; NULL-terminated */
+	int			ncolumns;
+	const WaColumn *columns;
+
+	/* how store.c puts the rows into the table; SQL over a row named r */
+	const char *computed_name;	/* one more column, and what to set it to */
+	const char *computed_value;
+	const char *where;			/* which rows to take, or NULL for all */
+	const char *key;			/* unique columns of the table */
+	const char *best_first;		/* which of several rows of one key to take */
+	const char *on_conflict;	/* what to do if the key is there already */
+} WaTable;
+
+/* The rows made for one table */
+typedef struct WaRows
+{
+	int			nrows;
+	int			maxrows;
+	Datum	   *values;			/* [row * ncolumns + column] */
+	bool	   *nulls;
+} WaRows;
+
+/*
+ * A transfer, from the claim of its outbox row until its outcome has been
+ * recorded.
+ */
+typedef enum WaOutcome
+{
+	WA_NOT_SENT,				/* nothing has left, surely */
+	WA_UNKNOWN,					/* something has left, and no answer came */
+	WA_ANSWERED					/* there is an HTTP status and a whole body */
+} WaOutcome;
+
+typedef struct WaReply
+{
+	int64		outbox_id;
+	int			attempt;
+	WaOutcome	outcome;
+	int			http_status;	/* 0 if there was no answer */
+	char	   *body;			/* malloc'ed; NULL if there is none */
+	size_t		body_len;
+	char	   *error;			/* malloc'ed; NULL if there was an answer */
+} WaReply;
+
+typedef struct WaRequest
+{
+	int64		outbox_id;
+	int			attempt;
+	const char *url;
+	const char *access_token;
+	const char *body;
+} WaRequest;
+
+/*
+ * A query of ours, and its plan once it has been executed.
+ */
+#define WA_MAX_PARAMS	64
+
+typedef struct WaQuery
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[WA_MAX_PARAMS];
+	bool		read_only;
+	SPIPlanPtr	plan;
+} WaQuery;
+
+/*
+ * What became of one webhook; the columns of whatsapp.ingest_result.
+ */
+typedef struct WaFiled
+{
+	int			messages;		/* rows that were not there before, */
+	int			statuses;
+	int			events;
+	int			duplicates;		/* and those that were */
+	int			unreadable;		/* 1 if the body is no document */
+	int			parked;			/* 1 if its rows were refused */
+	const char *error;			/* why, or NULL */
+} WaFiled;
+
+/*
+ * A database, as far as its sender is concerned; see shared.c.
+ */
+typedef enum WaSlotState
+{
+	WA_SLOT_FREE,
+	WA_SLOT_WANTED,				/* it is to be looked at, */
+	WA_SLOT_PROBING,			/* and that is being done */
+	WA_SLOT_FOUND,				/* it has the extension, and no sender yet */
+	WA_SLOT_STARTED				/* it has a sender, unless that has failed */
+} WaSlotState;
+
+typedef struct WaSlot
+{
+	WaSlotState state;
+	Oid			database;
+	Oid			owner;			/* of the extension */
+	pid_t		pid;			/* of the probe or sender; 0 if not running */
+	Latch	   *latch;			/* of the sender, NULL if not running */
+	bool		asked_again;	/* while it was being looked at */
+	bool		ended_well;		/* the worker meant to end */
+	int			failures;		/* of workers, one after the other */
+	TimestampTz started_at;
+	TimestampTz not_before;		/* when to start the next one */
+} WaSlot;
+
+/* What happened to a socket */
+#define WA_MAX_SOCKET_EVENTS	64
+
+typedef struct WaSocketEvent
+{
+	int			fd;
+	bool		readable;
+	bool		writable;
+	bool		failed;
+} WaSocketEvent;
+
+typedef struct WaShredder WaShredder;
+typedef struct WaStore WaStore;
+
+/* in signature.c */
+extern bool wa_signature_matches(const char *body, size_t len,
+								 const char *signature, const char *secret);
+extern bool wa_same_secret(const char *a, size_t a_len, const char *b,
+						   size_t b_len);
+
+/* in document.c */
+extern Jsonb *wa_document_read(const char *bytes, size_t len, bool *mended,
+							   const char **error);
+
+/* in shred.c */
+extern WaShredder *wa_shredder_create(const WaTable *tables, int ntables,
+									  const char *const *understood);
+extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
+
+/* in query.c */
+extern void wa_connect(void);
+extern void wa_execute(WaQuery *query, Datum * values, const char *nulls);
+
+/* in store.c */
+extern WaStore *wa_store_create(const WaTable *tables, int ntables);
+extern void wa_store_rows(WaStore *store, const WaRows *rows,
+						  uint64 *nstored);
+
+/* in secrets.c */
+extern bool wa_is_signed(const char *body, size_t len, const char *signature);
+extern bool wa_is_verify_token(const char *token, size_t len);
+
+/* in webhook.c */
+typedef enum WaArchive
+{
+	WA_ARCHIVE_UNFILED,
+	WA_ARCHIVE_ALL
+} WaArchive;
+
+#define WA_MAX_BODY_SIZE	(3 * 1024 * 1024)
+
+extern int	wa_archive;
+
+extern WaFiled wa_webhook_file(const char *body, size_t len);
+
+/* in front.c */
+
+/* in sockets.c */
+extern int	wa_sockets_open(void);
+extern bool wa_sockets_watch(int fd, bool readable, bool writable);
+extern void wa_sockets_forget(int fd);
+extern int	wa_sockets_ready(WaSocketEvent *events, int max_events);
+
+/* in http.c */
+extern int	wa_connect_timeout;
+extern int	wa_request_timeout;
+extern char *wa_ca_file;
+
+extern void wa_http_init(void);
+extern void wa_http_start(const WaRequest *request);
+extern int	wa_http_in_flight(void);
+extern bool wa_http_wait(long timeout_ms);
+extern bool wa_http_next_reply(WaReply *reply);
+extern void wa_http_free_reply(WaReply *reply);
+
+/* in shared.c */
+extern void wa_shared_init(void);
+extern bool wa_shared_exists(void);
+extern int	wa_shared_nslots(void);
+extern void wa_shared_wake(Oid database);
+extern void wa_shared_attach_launcher(void);
+extern bool wa_shared_want(Oid database);
+extern bool wa_shared_overflowed(void);
+extern WaSlot wa_shared_look(int i);
+extern void wa_shared_starting(int i);
+extern void wa_shared_ended(int i);
+extern void wa_shared_forget(int i);
+extern bool wa_shared_attach_worker(int i, bool is_sender);
+extern void wa_shared_report_owner(Oid owner);
+extern void wa_shared_end_well(void);
+
+/* in wake.c */
+
+/* in outbox.c */
+extern WaRequest *wa_outbox_claim(int limit, int *nrequests);
+extern void wa_outbox_record(WaReply *const *replies, int nreplies,
+							 bool *is_left);
+extern void wa_outbox_release(void);
+
+/* in sender.c */
+extern bool wa_enabled;
+extern int	wa_max_in_flight;
+extern int	wa_poll_interval;
+
+extern PGDLLEXPORT void whatsapp_sender_main(Datum arg);
+
+/* in launcher.c */
+extern void wa_launcher_register(void);
+extern PGDLLEXPORT void whatsapp_launcher_main(Datum arg);
+extern PGDLLEXPORT void whatsapp_probe_main(Datum arg);
+
+/* in whatsapp.c */
+extern PGDLLEXPORT void _PG_init(void);
+
+#endif							/* WHATSAPP_H */

@@ -22,6 +22,11 @@ BEGIN
 	END IF;
 END $$;
 
+-- Ours from the beginning: should there be a schema of that name, or anything
+-- in it, this fails rather than take it over.
+CREATE SCHEMA whatsapp;
+COMMENT ON SCHEMA whatsapp IS 'WhatsApp Business (Meta Cloud API): messages received and sent';
+
 CREATE FUNCTION whatsapp.wake_sender() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'whatsapp_wake_sender';
@@ -224,7 +229,7 @@ COMMENT ON TABLE whatsapp.messages IS 'messages, received and sent';
 COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.messages.message_id IS 'Meta''s id of the message (wamid)';
 COMMENT ON COLUMN whatsapp.messages.direction IS 'inbound or outbound, as seen from us';
-COMMENT ON COLUMN whatsapp.messages.type IS 'Meta''s word for what it is: text, image, interactive, reaction, …; NULL if only a status of it is known: it was sent by other means than the outbox';
+COMMENT ON COLUMN whatsapp.messages.type IS 'Meta''s word for what it is: text, image, interactive, reaction and so on; NULL if only a status of it is known: it was sent by other means than the outbox';
 COMMENT ON COLUMN whatsapp.messages.body IS 'what a person would read of it: text, caption, title of the button pressed';
 COMMENT ON COLUMN whatsapp.messages.wa_id IS 'WhatsApp id of the other side, as it came; a phone number in digits';
 COMMENT ON COLUMN whatsapp.messages.user_id IS 'business-scoped user id (BSUID) of the other side, as it came';
@@ -277,7 +282,7 @@ CREATE TABLE whatsapp.statuses (
 COMMENT ON TABLE whatsapp.statuses IS 'what Meta told about messages sent; whatsapp.messages has the sum of it';
 COMMENT ON COLUMN whatsapp.statuses.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.statuses.message_id IS 'the message (wamid)';
-COMMENT ON COLUMN whatsapp.statuses.status IS 'sent, delivered, read, played, failed, …';
+COMMENT ON COLUMN whatsapp.statuses.status IS 'sent, delivered, read, played, failed and so on';
 COMMENT ON COLUMN whatsapp.statuses.participant IS 'the member of the group it is about; empty if it is about the message';
 COMMENT ON COLUMN whatsapp.statuses.at IS 'when it came to be, as Meta tells it';
 COMMENT ON COLUMN whatsapp.statuses.wa_id IS 'WhatsApp id of the recipient, or id of the group';
@@ -368,6 +373,11 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'whatsapp_ingest';
 COMMENT ON FUNCTION whatsapp.ingest(bytea, text) IS 'files a webhook: its body, byte for byte as it was received, and its header X-Hub-Signature-256; error 28000 if the signature is not Meta''s, 54000 if the body is larger than 3 MB';
 
+CREATE FUNCTION whatsapp.sign(body bytea, secret text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_sign';
+COMMENT ON FUNCTION whatsapp.sign(bytea, text) IS 'the header X-Hub-Signature-256 that Meta would send with a body: for tests of your own';
+
 CREATE FUNCTION whatsapp.ingest_unsigned(body jsonb) RETURNS whatsapp.ingest_result
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -423,7 +433,7 @@ RETURN CASE
 	WHEN recipient ~ '^[A-Z]{2}\.' THEN recipient
 	ELSE substring(
 		regexp_replace(
-			translate(replace(recipient, '(0)', ''), E' \t\u00a0\u202f-.()/', ''),
+			translate(replace(recipient, '(0)', ''), E' \t-.()/' || chr(160) || chr(8239), ''),
 			'^(00|\+)?', '+')
 		FROM '^\+[1-9][0-9]{4,14}$')
 END;
@@ -469,7 +479,7 @@ COMMENT ON COLUMN whatsapp.outbox.phone_number_id IS 'the number to send from; i
 COMMENT ON COLUMN whatsapp.outbox.recipient IS 'phone number with country code, BSUID, or id of a group';
 COMMENT ON COLUMN whatsapp.outbox.recipient_type IS 'individual, or group';
 COMMENT ON COLUMN whatsapp.outbox.recipient_key IS 'the recipient as Meta takes it';
-COMMENT ON COLUMN whatsapp.outbox.type IS 'Meta''s word for what it is: text, image, template, …';
+COMMENT ON COLUMN whatsapp.outbox.type IS 'Meta''s word for what it is: text, image, template and so on';
 COMMENT ON COLUMN whatsapp.outbox.body IS 'of a text message, the text';
 COMMENT ON COLUMN whatsapp.outbox.content IS 'what Meta wants under the key that is named like the type; of a text message made from body, if NULL';
 COMMENT ON COLUMN whatsapp.outbox.reply_to IS 'id of the message (wamid) that it answers';
@@ -490,10 +500,10 @@ COMMENT ON COLUMN whatsapp.outbox.claimed_at IS 'when the newest attempt began';
 COMMENT ON COLUMN whatsapp.outbox.finished_at IS 'when the state became final';
 COMMENT ON COLUMN whatsapp.outbox.failed_at IS 'when it failed';
 
--- The first thing that is wrong with a row, or NULL.  What is wrong, and what
--- to do about it.
-CREATE FUNCTION whatsapp.outbox_complaint(o whatsapp.outbox, OUT complaint text, OUT hint text)
-RETURNS record
+-- The first thing that is wrong with a row, if anything is.  (A function that
+-- returns a set, as only such become part of the query that calls them.)
+CREATE FUNCTION whatsapp.outbox_complaint(o whatsapp.outbox)
+RETURNS TABLE (complaint text, hint text)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT r.complaint, r.hint
@@ -527,7 +537,7 @@ BEGIN ATOMIC
 	ORDER BY r.ord
 	LIMIT 1;
 END;
-COMMENT ON FUNCTION whatsapp.outbox_complaint(whatsapp.outbox) IS 'why a row cannot be sent, and what to do about it; NULL if it can';
+COMMENT ON FUNCTION whatsapp.outbox_complaint(whatsapp.outbox) IS 'why a row cannot be sent, and what to do about it; no row if it can';
 
 CREATE FUNCTION whatsapp.check_outbox() RETURNS trigger
 LANGUAGE plpgsql
@@ -539,7 +549,7 @@ BEGIN
 	SELECT c.complaint, c.hint, n.id
 	INTO bad
 	FROM new_rows n, whatsapp.outbox_complaint(n) c
-	WHERE n.created_at = now() AND n.state = 'queued' AND c.complaint IS NOT NULL
+	WHERE n.created_at = now() AND n.state = 'queued'
 	ORDER BY n.id
 	LIMIT 1;
 
@@ -580,12 +590,15 @@ COMMENT ON TRIGGER queued ON whatsapp.outbox IS 'has the sender woken when the t
 -- that another has left behind.
 ------------------------------------------------------------------------------
 
+CREATE FUNCTION whatsapp.graph_endpoint(api_version text) RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_graph_endpoint';
+COMMENT ON FUNCTION whatsapp.graph_endpoint(text) IS 'where the Graph API is: whatsapp.graph_url and the version, whatsapp.api_version if that is NULL';
+
 CREATE FUNCTION whatsapp.request_url(o whatsapp.outbox) RETURNS text
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT rtrim(current_setting('whatsapp.graph_url'), '/')
-		|| '/' || coalesce(n.api_version, current_setting('whatsapp.api_version'))
-		|| '/' || n.phone_number_id || '/messages'
+	SELECT whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages'
 	FROM whatsapp.numbers n
 	WHERE n.phone_number_id = o.phone_number_id;
 END;

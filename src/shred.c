@@ -438,8 +438,10 @@ shred_value(ShredState *state, const ShredNode *node, JsonbValue *value)
 		JsonbValue	element;
 
 		check_stack_depth();
+
+		/* a column may want a list as it is, but a row's object is one of it */
 		for (ShredTarget *target = node->fed; target; target = target->next_fed)
-			if (target->type == WA_JSON)
+			if (target->type == WA_JSON && node->tables == 0)
 				hold_value(state, target, value);
 		while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 			if (token == WJB_ELEM)

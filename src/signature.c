@@ -32,8 +32,27 @@
 #define SIGNATURE_PREFIX_LEN	(sizeof(SIGNATURE_PREFIX) - 1)
 #define SIGNATURE_LEN			(SIGNATURE_PREFIX_LEN + 2 * PG_SHA256_DIGEST_LENGTH)
 
+static void write_signature(const char *body, size_t len, const char *secret,
+							char *signature);
 static void compute_digest(const char *data, size_t len, const char *key,
 						   size_t key_len, uint8 *digest);
+
+PG_FUNCTION_INFO_V1(whatsapp_sign);
+
+/*
+ * whatsapp.sign(body bytea, secret text) returns text
+ */
+Datum
+whatsapp_sign(PG_FUNCTION_ARGS)
+{
+	bytea	   *body = PG_GETARG_BYTEA_PP(0);
+	char	   *secret = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char		signature[SIGNATURE_LEN];
+
+	write_signature(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body), secret,
+					signature);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(signature, SIGNATURE_LEN));
+}
 
 /*
  * Does the signature belong to the body?
@@ -45,17 +64,12 @@ bool
 wa_signature_matches(const char *body, size_t len, const char *signature,
 					 const char *secret)
 {
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	char		expected[SIGNATURE_LEN];
 
 	if (signature == NULL || strlen(signature) != SIGNATURE_LEN)
 		return false;
 
-	compute_digest(body, len, secret, strlen(secret), digest);
-	memcpy(expected, SIGNATURE_PREFIX, SIGNATURE_PREFIX_LEN);
-	hex_encode((const char *) digest, sizeof(digest),
-			   expected + SIGNATURE_PREFIX_LEN);
-
+	write_signature(body, len, secret, expected);
 	return timingsafe_bcmp(signature, expected, SIGNATURE_LEN) == 0;
 }
 
@@ -72,6 +86,21 @@ wa_same_secret(const char *a, size_t a_len, const char *b, size_t b_len)
 	compute_digest(a, a_len, "", 0, a_digest);
 	compute_digest(b, b_len, "", 0, b_digest);
 	return timingsafe_bcmp(a_digest, b_digest, sizeof(a_digest)) == 0;
+}
+
+/*
+ * Write the signature that the body should have come with.
+ */
+static void
+write_signature(const char *body, size_t len, const char *secret,
+				char *signature)
+{
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+
+	compute_digest(body, len, secret, strlen(secret), digest);
+	memcpy(signature, SIGNATURE_PREFIX, SIGNATURE_PREFIX_LEN);
+	hex_encode((const char *) digest, sizeof(digest),
+			   signature + SIGNATURE_PREFIX_LEN);
 }
 
 /*

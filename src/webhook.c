@@ -517,7 +517,7 @@ store_in_subtransaction(WaStore *target, const WaRows *rows, uint64 *nstored)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
-	const char *volatile error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
@@ -528,21 +528,20 @@ store_in_subtransaction(WaStore *target, const WaRows *rows, uint64 *nstored)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
-
 		MemoryContextSwitchTo(oldcontext);
-		edata = CopyErrorData();
-		if (will_pass(edata->sqlerrcode))
-			PG_RE_THROW();
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		error = edata->message;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(oldcontext);
 	CurrentResourceOwner = oldowner;
 
-	return error;
+	if (error == NULL)
+		return NULL;
+	if (will_pass(error->sqlerrcode))
+		ReThrowError(error);
+	return error->message;
 }
 
 /*

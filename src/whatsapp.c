@@ -20,6 +20,7 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 
 #include "compat.h"
@@ -30,7 +31,7 @@
 
 MODULE_MAGIC("whatsapp", WHATSAPP_VERSION);
 
-/* These are read in SQL only */
+/* Settings: whatsapp.api_version and graph_url */
 static char *api_version = NULL;
 static char *graph_url = NULL;
 
@@ -44,6 +45,8 @@ static void define_settings(void);
 static bool check_api_version(char **newval, void **extra, GucSource source);
 static bool check_graph_url(char **newval, void **extra, GucSource source);
 
+PG_FUNCTION_INFO_V1(whatsapp_graph_endpoint);
+
 void
 _PG_init(void)
 {
@@ -54,6 +57,23 @@ _PG_init(void)
 		return;
 	wa_shared_init();
 	wa_launcher_register();
+}
+
+/*
+ * whatsapp.graph_endpoint(api_version text) returns text
+ *
+ * That it is a function of ours has the library loaded, and the settings
+ * known, in sessions that have not used it before.
+ */
+Datum
+whatsapp_graph_endpoint(PG_FUNCTION_ARGS)
+{
+	const char *version = PG_ARGISNULL(0) ? api_version :
+	text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *slash = graph_url[strlen(graph_url) - 1] == '/' ? "" : "/";
+
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s%s%s", graph_url, slash,
+											  version)));
 }
 
 /*

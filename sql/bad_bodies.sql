@@ -1,0 +1,85 @@
+-- Bodies that are rightly signed and cannot be filed as they are: all of them
+-- are kept, with the reason, and answered 200.
+CREATE EXTENSION whatsapp;
+\getenv abs_srcdir PG_ABS_SRCDIR
+SELECT whatsapp.set_app_secret('secret');
+CREATE FUNCTION pg_temp.ingest(body bytea) RETURNS whatsapp.ingest_result
+LANGUAGE sql
+RETURN whatsapp.ingest(body, whatsapp.sign(body, 'secret'));
+
+-- no JSON
+SELECT * FROM pg_temp.ingest('');
+SELECT * FROM pg_temp.ingest('<html>');
+SELECT * FROM pg_temp.ingest('{"object":');
+SELECT * FROM pg_temp.ingest('{"object":"whatsapp_business_account"} trailing');
+SELECT * FROM pg_temp.ingest('{"a":"\\x"}');
+SELECT * FROM pg_temp.ingest('{"a":"\\u00"}');
+SELECT * FROM pg_temp.ingest('"\\');
+SELECT * FROM pg_temp.ingest('"\\u');
+SELECT * FROM pg_temp.ingest('\xff');
+SELECT * FROM pg_temp.ingest('\x00');
+
+-- JSON that jsonb cannot hold
+SELECT * FROM pg_temp.ingest('{"a":1e200000}');
+SELECT * FROM pg_temp.ingest('{"a":1e4294967296}');
+SELECT * FROM pg_temp.ingest(convert_to('{"a":' || repeat('9', 500) || '}', 'UTF8'));
+SELECT * FROM pg_temp.ingest(convert_to(repeat('[', 10000) || repeat(']', 10000), 'UTF8'));
+
+-- each is there as it came, once
+SELECT * FROM pg_temp.ingest('<html>');
+SELECT count(*), bool_and(webhook_id = sha256(body)) AS keyed, bool_and(reason IS NOT NULL) AS reasoned FROM whatsapp.webhooks;
+DELETE FROM whatsapp.webhooks;
+
+-- characters that text cannot hold are replaced; and the bytes kept
+\set mended_file :abs_srcdir '/test/webhooks/mended.json'
+SELECT pg_read_binary_file(:'mended_file') AS body \gset
+SELECT * FROM pg_temp.ingest(:'body');
+SELECT message_id, body FROM whatsapp.messages;
+SELECT name FROM whatsapp.contacts;
+SELECT body = :'body' AS as_it_came, reason FROM whatsapp.webhooks;
+DELETE FROM whatsapp.webhooks;
+DELETE FROM whatsapp.messages;
+
+-- a table that refuses what the body says
+\set text_file :abs_srcdir '/test/webhooks/text.json'
+SELECT pg_read_binary_file(:'text_file') AS body \gset
+ALTER TABLE whatsapp.messages ADD CONSTRAINT no_questions CHECK (body NOT LIKE '%?');
+SELECT * FROM pg_temp.ingest(:'body');
+SELECT body = :'body' AS as_it_came, reason FROM whatsapp.webhooks;
+SELECT count(*) FROM whatsapp.messages;
+SELECT * FROM whatsapp.ingest_unsigned(convert_from(:'body', 'UTF8')::jsonb);
+SELECT count(*), count(reason) FROM whatsapp.webhooks;
+ALTER TABLE whatsapp.messages DROP CONSTRAINT no_questions;
+
+\set SHOW_CONTEXT never
+
+-- trouble that will pass is raised, for Meta to try again
+CREATE FUNCTION raise_it() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE EXCEPTION USING ERRCODE = TG_ARGV[0], MESSAGE = 'trouble';
+END $$;
+CREATE TRIGGER trouble BEFORE INSERT ON whatsapp.messages FOR EACH ROW EXECUTE FUNCTION raise_it('40P01');
+SELECT * FROM pg_temp.ingest(:'body');
+CREATE OR REPLACE TRIGGER trouble BEFORE INSERT ON whatsapp.messages FOR EACH ROW EXECUTE FUNCTION raise_it('55P03');
+SELECT * FROM pg_temp.ingest(:'body');
+CREATE OR REPLACE TRIGGER trouble BEFORE INSERT ON whatsapp.messages FOR EACH ROW EXECUTE FUNCTION raise_it('53100');
+SELECT * FROM pg_temp.ingest(:'body');
+CREATE OR REPLACE TRIGGER trouble BEFORE INSERT ON whatsapp.messages FOR EACH ROW EXECUTE FUNCTION raise_it('P0001');
+SELECT * FROM pg_temp.ingest(:'body');
+DROP TRIGGER trouble ON whatsapp.messages;
+DROP FUNCTION raise_it;
+
+-- all are kept, if that is wanted
+SET whatsapp.archive = 'all';
+DELETE FROM whatsapp.webhooks;
+SELECT * FROM pg_temp.ingest(:'body');
+SELECT body = :'body' AS as_it_came, reason FROM whatsapp.webhooks;
+
+-- 3 MB are taken
+SELECT messages, parked, unreadable FROM pg_temp.ingest(convert_to(
+	rpad('{"object":"whatsapp_business_account","entry":[{"changes":[{"value":{"metadata":{"phone_number_id":"1"},"messages":[{"id":"large","text":{"body":"', 3 * 1024 * 1024 - 16, 'x')
+	|| '"}}]}}]}]}      ', 'UTF8'));
+SELECT length(body) FROM whatsapp.messages WHERE message_id = 'large';
+
+DROP FUNCTION pg_temp.ingest;
+DROP EXTENSION whatsapp;

@@ -1,0 +1,48 @@
+-- Who may have a webhook filed: who knows the app's secret.
+CREATE EXTENSION whatsapp;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set text_file :abs_srcdir '/test/webhooks/text.json'
+SELECT pg_read_binary_file(:'text_file') AS body \gset
+
+-- as computed by: printf '%s' '{"a":1}' | openssl dgst -sha256 -hmac secret
+SELECT whatsapp.sign('{"a":1}', 'secret');
+
+-- no secret is set: nobody may
+SELECT * FROM whatsapp.ingest(:'body', whatsapp.sign(:'body', ''));
+
+SELECT whatsapp.set_app_secret('old-secret');
+SELECT whatsapp.set_app_secret('new-secret');
+SELECT whatsapp.sign(:'body', 'new-secret') AS signature \gset
+
+-- wrong, missing, malformed, and of other bytes
+SELECT * FROM whatsapp.ingest(:'body', whatsapp.sign(:'body', 'guess'));
+SELECT * FROM whatsapp.ingest(:'body', NULL);
+SELECT * FROM whatsapp.ingest(:'body', '');
+SELECT * FROM whatsapp.ingest(:'body', upper(:'signature'));
+SELECT * FROM whatsapp.ingest(:'body', 'sha256=' || upper(substr(:'signature', 8)));
+SELECT * FROM whatsapp.ingest(:'body', left(:'signature', -1));
+SELECT * FROM whatsapp.ingest(:'body', :'signature' || '0');
+SELECT * FROM whatsapp.ingest(:'body', substr(:'signature', 8));
+SELECT * FROM whatsapp.ingest(:'body', replace(:'signature', 'sha256', 'sha512'));
+SELECT * FROM whatsapp.ingest(:'body'::bytea || '\x20', :'signature');
+SELECT * FROM whatsapp.ingest(NULL, :'signature');
+
+-- what is said of it
+\set VERBOSITY verbose
+\set SHOW_CONTEXT never
+DO $$ BEGIN PERFORM whatsapp.ingest('', 'wrong'); EXCEPTION WHEN invalid_authorization_specification THEN RAISE NOTICE 'SQLSTATE %', SQLSTATE; END $$;
+\set VERBOSITY default
+
+-- nothing was written
+SELECT count(*) FROM whatsapp.messages;
+SELECT count(*) FROM whatsapp.webhooks;
+
+-- each secret that was set is good
+SELECT * FROM whatsapp.ingest(:'body', :'signature');
+SELECT * FROM whatsapp.ingest(:'body', whatsapp.sign(:'body', 'old-secret'));
+SELECT message_id, body FROM whatsapp.messages;
+
+-- too large to be Meta's, whatever the signature
+SELECT * FROM whatsapp.ingest(convert_to(repeat(' ', 3 * 1024 * 1024 + 1), 'UTF8'), 'any');
+
+DROP EXTENSION whatsapp;

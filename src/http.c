@@ -98,6 +98,7 @@ static sigset_t saved_signals;
 
 static HttpTransfer *get_transfer(void);
 static CURLcode set_up(HttpTransfer *transfer, const WaRequest *request);
+static bool is_plain(const char *url);
 static void release_transfer(HttpTransfer *transfer);
 static long time_left(long timeout_ms);
 static void drive_sockets(void);
@@ -305,17 +306,20 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_XOAUTH2_BEARER, request->access_token);
 
 	/* the address is a superuser's choice, and with it, to do without TLS */
-	SET_OPTION(CURLOPT_PROTOCOLS_STR,
-			   strncmp(request->url, "http://", 7) == 0 ? "http" : "https");
+	SET_OPTION(CURLOPT_PROTOCOLS_STR, is_plain(request->url) ? "http" : "https");
 	SET_OPTION(CURLOPT_FOLLOWLOCATION, 0L);
 	SET_OPTION(CURLOPT_PROXY, "");	/* none, whatever the environment says */
 	SET_OPTION(CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
 	if (wa_ca_file != NULL && wa_ca_file[0] != '\0')
 		SET_OPTION(CURLOPT_CAINFO, wa_ca_file);
 
-	/* over TLS, have requests share a connection rather than open more */
+	/*
+	 * Over TLS, have requests share a connection rather than open more.
+	 * Without, there is no telling if they may before a first answer is
+	 * there, and to wait for that is to wait for the slowest.
+	 */
 	SET_OPTION(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
-	SET_OPTION(CURLOPT_PIPEWAIT, 1L);
+	SET_OPTION(CURLOPT_PIPEWAIT, is_plain(request->url) ? 0L : 1L);
 	SET_OPTION(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
 	SET_OPTION(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_SECONDS);
 	SET_OPTION(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_SECONDS);
@@ -336,6 +340,12 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_PRIVATE, transfer);
 #undef SET_OPTION
 	return CURLE_OK;
+}
+
+static bool
+is_plain(const char *url)
+{
+	return strncmp(url, "http://", strlen("http://")) == 0;
 }
 
 /*

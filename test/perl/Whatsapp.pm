@@ -1,0 +1,230 @@
+# What the TAP tests have in common: a cluster with the extension, the Graph
+# API simulator to send to, and the HTTP front.
+
+package Whatsapp;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use HTTP::Tiny;
+use IPC::Run;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(
+  NUMBER TOKEN SECRET VERIFY_TOKEN
+  new_cluster add_number start_graph start_front stop_program
+  graph_post graph_get graph_url graph_requests
+  fixture wait_until wait_for_sender sender_pid psql_error
+);
+
+use constant NUMBER => '106540352242922';
+use constant TOKEN => 'EAAJtokentoken';
+use constant SECRET => '0123456789abcdef0123456789abcdef';
+use constant VERIFY_TOKEN => 'verify-me';
+
+# How long to wait for anything at all, in seconds
+use constant PATIENCE => 60;
+
+my $http = HTTP::Tiny->new(timeout => PATIENCE);
+my @programs;
+
+# Start a cluster that sends to a simulator, if one is given.
+sub new_cluster
+{
+	my ($name, $graph, @conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $port = $graph ? $graph->{port} : 1;
+
+	$node->init;
+	$node->append_conf('postgresql.conf', $_)
+	  foreach "shared_preload_libraries = 'whatsapp'",
+	  "whatsapp.graph_url = 'http://127.0.0.1:$port'",
+	  "log_line_prefix = '%m [%p] %b '",
+	  @conf;
+	$node->start;
+	return $node;
+}
+
+# Create the extension, and add a number to send from.
+sub add_number
+{
+	my ($node, $database) = @_;
+
+	$node->safe_psql($database // 'postgres', sprintf(
+			"CREATE EXTENSION whatsapp; SELECT whatsapp.add_number('%s', waba_id => '102290129340398', access_token => '%s', app_secret => '%s', verify_token => '%s')",
+			NUMBER, TOKEN, SECRET, VERIFY_TOKEN));
+	return;
+}
+
+# Start the Graph API simulator.  A front's URL has it post status webhooks.
+sub start_graph
+{
+	my (%options) = @_;
+	my @command = ('node', 'test/graph.js', '--token', TOKEN);
+
+	push @command, '--secret', SECRET, '--webhook', $options{webhook}
+	  if $options{webhook};
+	push @command, '--port', $options{port} if $options{port};
+	return start_program({}, @command);
+}
+
+# Start the HTTP front.  It connects as the given user.
+sub start_front
+{
+	my ($node, $user) = @_;
+
+	return start_program(
+		{
+			PGHOST => $node->host,
+			PGPORT => $node->port,
+			PGDATABASE => 'postgres',
+			PGUSER => $user,
+			PORT => 0
+		},
+		'node', "$ENV{WHATSAPP_FRONT}/server.js");
+}
+
+# Start a program that says on which port it listens.
+sub start_program
+{
+	my ($env, @command) = @_;
+	my $program = { output => '', port => 0 };
+	local @ENV{ keys %$env } = values %$env;
+
+	$program->{run} =
+	  IPC::Run::start(\@command, '<', \undef, '>', \$program->{output},
+		'2>', \$program->{errors});
+	push @programs, $program;
+	wait_until(
+		"@command[0, 1] listens",
+		sub {
+			$program->{run}->pump_nb;
+			return $program->{output} =~ /^listening on (\d+)$/m;
+		}) or BAIL_OUT("it says: " . ($program->{errors} // 'nothing'));
+	$program->{output} =~ /^listening on (\d+)$/m;
+	$program->{port} = $1;
+	return $program;
+}
+
+sub stop_program
+{
+	my ($program) = @_;
+
+	$program->{run}->signal('TERM');
+	return $program->{run}->finish;
+}
+
+END
+{
+	my $status = $?;
+
+	foreach my $program (@programs)
+	{
+		eval { $program->{run}->kill_kill(grace => 2) };
+	}
+	$? = $status;
+}
+
+# Talk to the simulator; see test/graph.js for what it understands.
+sub graph_url
+{
+	my ($graph, $path) = @_;
+
+	return "http://127.0.0.1:$graph->{port}$path";
+}
+
+sub graph_post
+{
+	my ($graph, $path, $content) = @_;
+	my $answer = $http->post(
+		graph_url($graph, $path),
+		{
+			headers => { 'content-type' => 'application/json' },
+			content => encode_json($content // {})
+		});
+
+	die "the simulator says: $answer->{status} $answer->{content}"
+	  if !$answer->{success};
+	return decode_json($answer->{content} || '{}');
+}
+
+sub graph_get
+{
+	my ($graph, $path) = @_;
+
+	return decode_json($http->get(graph_url($graph, $path))->{content});
+}
+
+# How many requests there were, for a recipient if one is given.
+sub graph_requests
+{
+	my ($graph, $recipient) = @_;
+
+	return graph_get($graph,
+		'/_count' . (defined $recipient ? "?recipient=$recipient" : ''))
+	  ->{requests};
+}
+
+# The bytes of a webhook of ours.
+sub fixture
+{
+	my ($name) = @_;
+
+	return slurp_file("test/webhooks/$name.json");
+}
+
+# Wait until something is so.  Returns false if it never is.
+sub wait_until
+{
+	my ($what, $is_so) = @_;
+	my $end = time() + PATIENCE;
+
+	while (time() < $end)
+	{
+		return 1 if $is_so->();
+		sleep(0.02);
+	}
+	diag("waited in vain until $what");
+	return 0;
+}
+
+sub sender_pid
+{
+	my ($node, $database) = @_;
+
+	return $node->safe_psql('postgres', sprintf(
+			"SELECT pid FROM pg_stat_activity WHERE backend_type = 'whatsapp sender' AND datname = '%s'",
+			$database // 'postgres'));
+}
+
+# Wait for a sender, other than one that is known, and return its process.
+sub wait_for_sender
+{
+	my ($node, $database, $other) = @_;
+	my $pid;
+
+	wait_until(
+		'there is a sender',
+		sub {
+			$pid = eval { sender_pid($node, $database) };
+			return $pid && $pid ne ($other // '');
+		});
+	return $pid;
+}
+
+# What a statement is answered with that must fail.
+sub psql_error
+{
+	my ($node, $sql) = @_;
+	my ($stdout, $stderr);
+
+	$node->psql('postgres', $sql, stdout => \$stdout, stderr => \$stderr);
+	return $stderr;
+}
+
+1;

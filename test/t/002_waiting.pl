@@ -1,0 +1,149 @@
+# While a server takes its time, nothing is held up but its own message: no
+# transaction is open, and others are sent.
+
+use strict;
+use warnings;
+
+use lib 'test/perl';
+use Whatsapp;
+use Test::More;
+
+my $graph = start_graph();
+my $node = new_cluster('waiting', $graph, "whatsapp.request_timeout = '10min'");
+add_number($node);
+my $sender = wait_for_sender($node);
+
+graph_post($graph, '/_script',
+	{ recipient => '15550000001', hold => JSON::PP::true });
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'slow')"
+);
+ok( wait_until(
+		'the slow one is under way',
+		sub { graph_get($graph, '/_count')->{in_flight} == 1 }),
+	'the server has it, and does not answer');
+
+# Others come and go in the meantime, and at no time between them is there a
+# transaction.  The query that looks has its own, so its horizon is not it.
+my $open = 0;
+my $looked = 0;
+foreach my $i (1 .. 20)
+{
+	$node->safe_psql('postgres',
+		"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'quick $i')"
+	);
+	last
+	  if !wait_until(
+		"quick $i is sent",
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state FROM whatsapp.outbox WHERE body = 'quick $i'") eq
+			  'sent';
+		});
+	my $idle = $node->safe_psql('postgres',
+		"SELECT state, backend_xmin IS NULL, backend_xid IS NULL, xact_start IS NULL FROM pg_stat_activity WHERE pid = $sender"
+	);
+	$looked++;
+	$open++ if $idle ne 'idle|t|t|t';
+}
+is($looked, 20, 'others are sent meanwhile');
+is( $node->safe_psql('postgres',
+		"SELECT state FROM whatsapp.outbox WHERE body = 'slow'"),
+	'sending',
+	'and the slow one is still under way');
+
+# Having committed what it recorded, the sender waits; a look may have come a
+# little earlier than that.
+cmp_ok($open, '<', 10, 'mostly it was found waiting');
+ok( wait_until(
+		'it waits',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state, backend_xmin IS NULL, backend_xid IS NULL, xact_start IS NULL FROM pg_stat_activity WHERE pid = $sender"
+			) eq 'idle|t|t|t';
+		}),
+	'it waits without transaction or snapshot');
+is( $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_locks WHERE pid = $sender"),
+	'0',
+	'and without a lock');
+is(graph_get($graph, '/_count')->{in_flight},
+	1, 'while the server has not answered');
+
+graph_post($graph, '/_release');
+ok( wait_until(
+		'the slow one is sent',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state FROM whatsapp.outbox WHERE body = 'slow'") eq
+			  'sent';
+		}),
+	'in the end it is sent, too');
+
+# A row that somebody has locked is recorded when it is free again; meanwhile
+# others are
+graph_post($graph, '/_script',
+	{ recipient => '15550000003', hold => JSON::PP::true });
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000003', 'locked')"
+);
+ok( wait_until(
+		'it is under way',
+		sub { graph_get($graph, '/_count')->{in_flight} == 1 }),
+	'another is under way');
+my $session = $node->background_psql('postgres');
+$session->query_safe(
+	"BEGIN; SELECT id FROM whatsapp.outbox WHERE body = 'locked' FOR UPDATE");
+graph_post($graph, '/_release');
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'beside it')"
+);
+ok( wait_until(
+		'the other is recorded',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state FROM whatsapp.outbox WHERE body = 'beside it'")
+			  eq 'sent';
+		}),
+	'others are recorded while a row is locked');
+is( $node->safe_psql('postgres',
+		"SELECT state FROM whatsapp.outbox WHERE body = 'locked'"),
+	'sending',
+	'the locked one is not');
+$session->query_safe('COMMIT');
+$session->quit;
+ok( wait_until(
+		'it is recorded',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state FROM whatsapp.outbox WHERE body = 'locked'") eq
+			  'sent';
+		}),
+	'but is as soon as it is free');
+
+# One that cannot be recorded does not keep others from it
+$node->safe_psql('postgres',
+	"ALTER TABLE whatsapp.messages ADD CONSTRAINT no_poison CHECK (body <> 'poison'); INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'poison'), ('15550000004', 'antidote')"
+);
+ok( wait_until(
+		'the other is recorded',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state FROM whatsapp.outbox WHERE body = 'antidote'") eq
+			  'sent';
+		}),
+	'others are recorded beside one that is refused');
+$node->safe_psql('postgres',
+	'ALTER TABLE whatsapp.messages DROP CONSTRAINT no_poison');
+ok( wait_until(
+		'it is recorded',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT state FROM whatsapp.outbox WHERE body = 'poison'") eq
+			  'sent';
+		}),
+	'and that once the reason is gone');
+is(sender_pid($node), $sender, 'all by one and the same sender');
+
+$node->stop;
+done_testing();

@@ -1,9 +1,9 @@
 # whatsapp: WhatsApp messages, received and sent
 #
 #	make, make install	build and install for the PostgreSQL of PG_CONFIG
-#	make check			run all tests here; needs nothing but a shell, see below
+#	make check			run all tests, with what is installed here
 #	make check-all		the same, and with other versions of PostgreSQL (as root)
-#	make demo			show it at work; KEEP=1 keeps it running afterwards
+#	make demo			show it at work; see test/demo.sh
 #	make indent			lay out the C code; make check-style says what is not
 #
 # The targets that are named in "ours" find out by themselves what they need,
@@ -37,7 +37,7 @@ indent_flags = -bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 \
 laid_out = set -e; \
 	bash test/setup.sh style >/dev/null; \
 	PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
-	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; trap 'exit 1' INT TERM HUP; \
 	bad=0; \
 	for file in src/*.c src/*.h; do \
 		pg_bsd_indent "$$file" "$$dir/out" $(indent_flags); \

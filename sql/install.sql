@@ -1,4 +1,5 @@
 -- What CREATE EXTENSION makes, and that none of it is lacking in something.
+\set SHOW_CONTEXT never
 CREATE EXTENSION whatsapp;
 
 -- members without a comment

@@ -28,10 +28,8 @@ SELECT * FROM whatsapp.ingest(:'body'::bytea || '\x20', :'signature');
 SELECT * FROM whatsapp.ingest(NULL, :'signature');
 
 -- what is said of it
-\set VERBOSITY verbose
-\set SHOW_CONTEXT never
-DO $$ BEGIN PERFORM whatsapp.ingest('', 'wrong'); EXCEPTION WHEN invalid_authorization_specification THEN RAISE NOTICE 'SQLSTATE %', SQLSTATE; END $$;
-\set VERBOSITY default
+SELECT * FROM whatsapp.ingest('', 'wrong');
+\echo :LAST_ERROR_SQLSTATE
 
 -- nothing was written
 SELECT count(*) FROM whatsapp.messages;

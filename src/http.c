@@ -302,14 +302,14 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_URL, request->url);
 	SET_OPTION(CURLOPT_HTTPHEADER, headers);
 	SET_OPTION(CURLOPT_USERAGENT, USER_AGENT);
-	SET_OPTION(CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+	SET_OPTION(CURLOPT_HTTPAUTH, (long) CURLAUTH_BEARER);
 	SET_OPTION(CURLOPT_XOAUTH2_BEARER, request->access_token);
 
 	/* the address is a superuser's choice, and with it, to do without TLS */
 	SET_OPTION(CURLOPT_PROTOCOLS_STR, is_plain(request->url) ? "http" : "https");
 	SET_OPTION(CURLOPT_FOLLOWLOCATION, 0L);
 	SET_OPTION(CURLOPT_PROXY, "");	/* none, whatever the environment says */
-	SET_OPTION(CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+	SET_OPTION(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	if (wa_ca_file != NULL && wa_ca_file[0] != '\0')
 		SET_OPTION(CURLOPT_CAINFO, wa_ca_file);
 

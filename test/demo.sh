@@ -48,10 +48,10 @@ finish()
 {
 	local status=$?
 
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
 	case $status in
-		0|129|130|143) ;;
-		*) show_logs >&2 ;;
+		0|129|130|141|143) ;;
+		*) show_logs >&2 || true ;;
 	esac
 	sandbox_destroy
 }
@@ -115,7 +115,7 @@ keep()
 		Stop and remove it all:
 		  ${sudo}bash $SANDBOX/stop
 	END
-	trap - EXIT INT TERM HUP
+	trap - EXIT INT TERM HUP PIPE
 }
 
 # -- Telling and doing ---------------------------------------------------------
@@ -378,6 +378,7 @@ main()
 	echo 'Setting up'
 	sandbox_create
 	trap finish EXIT
+	trap 'exit 141' PIPE
 	# what is kept running must not hold our standard error open
 	exec {SANDBOX_STDERR}>&-
 	SANDBOX_STDERR=2

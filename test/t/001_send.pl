@@ -204,7 +204,12 @@ ok( wait_until(
 				"SELECT state = 'queued' AND attempts > 0 AND retry_at IS NOT NULL FROM whatsapp.outbox WHERE body = 'patience'"
 			) eq 't';
 		}),
-	'what could not be sent is queued again');
+	'what could not be sent is queued again')
+  or diag(
+	$node->safe_psql(
+		'postgres',
+		"SELECT state, attempts, retry_at, error FROM whatsapp.outbox WHERE body = 'patience'"
+	));
 $graph = start_graph(port => $port);
 wait_for_state("body = 'patience'", 'sent');
 is(graph_requests($graph, '15550000024'), 1, 'once');

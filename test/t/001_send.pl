@@ -191,29 +191,6 @@ is(state_of("body = 'prepared'"), '', 'a prepared transaction is not sent');
 $node->safe_psql('postgres', "COMMIT PREPARED 'p'");
 wait_for_state("body = 'prepared'", 'sent');
 
-# No server: it is surely not sent, and sent later
-my $port = $graph->{port};
-stop_program($graph);
-$node->safe_psql('postgres',
-	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000024', 'patience')"
-);
-ok( wait_until(
-		'it has been tried',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state = 'queued' AND attempts > 0 AND retry_at IS NOT NULL FROM whatsapp.outbox WHERE body = 'patience'"
-			) eq 't';
-		}),
-	'what could not be sent is queued again')
-  or diag(
-	$node->safe_psql(
-		'postgres',
-		"SELECT state, attempts, retry_at, error FROM whatsapp.outbox WHERE body = 'patience'"
-	));
-$graph = start_graph(port => $port);
-wait_for_state("body = 'patience'", 'sent');
-is(graph_requests($graph, '15550000024'), 1, 'once');
-
 # Switched off
 $node->append_conf('postgresql.conf', 'whatsapp.enabled = off');
 $node->reload;

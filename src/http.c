@@ -198,7 +198,8 @@ wa_http_in_flight(void)
 /*
  * Wait until there is something to do: our latch is set, the time is up, or
  * transfers can make progress, which they then do.  Returns if it was the
- * latch.
+ * latch.  What the latch was set for, such as an interrupt, is the caller's to
+ * see to.
  */
 bool
 wa_http_wait(long timeout_ms)
@@ -219,7 +220,6 @@ wa_http_wait(long timeout_ms)
 		if (events[i].events & WL_SOCKET_READABLE)
 			drive_sockets();
 	}
-	CHECK_FOR_INTERRUPTS();
 
 	if (timer != DT_NOEND && GetCurrentTimestamp() >= timer)
 	{

@@ -90,7 +90,7 @@ static TimestampTz claim_not_before = 0;
 
 static void start_sender(int slot);
 static void release_rows(void *arg);
-static void read_settings(void);
+static void heed_signals(void);
 static void record_replies(void);
 static bool record_batch(List *batch);
 static void record_in_transaction(void *arg);
@@ -115,7 +115,7 @@ whatsapp_sender_main(Datum arg)
 	while (!extension_is_gone)
 	{
 		MemoryContextReset(turn_context);
-		read_settings();
+		heed_signals();
 		record_replies();
 		claim_and_start();
 		wait_for_work();
@@ -155,7 +155,10 @@ start_sender(int slot)
 	/* first of all, or rows of ours would be taken for those of another */
 	while (!in_transaction("releasing interrupted rows", release_rows, NULL) &&
 		   !extension_is_gone)
+	{
 		wa_http_wait(wa_poll_interval);
+		heed_signals();
+	}
 	ereport(DEBUG1,
 			(errmsg_internal("whatsapp sender has started")));
 }
@@ -166,14 +169,23 @@ release_rows(void *arg)
 	wa_outbox_release();
 }
 
+/*
+ * End if we are asked to, without making an error of it; with 1, so that the
+ * launcher starts another if the server goes on.
+ */
 static void
-read_settings(void)
+heed_signals(void)
 {
-	if (!ConfigReloadPending)
-		return;
-	ConfigReloadPending = false;
-	ProcessConfigFile(PGC_SIGHUP);
-	claim_is_due = true;
+	if (ProcDiePending)
+		proc_exit(1);
+	CHECK_FOR_INTERRUPTS();
+
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		claim_is_due = true;
+	}
 }
 
 /*
@@ -297,6 +309,8 @@ claim_in_transaction(void *arg)
 {
 	SenderClaim *claim = arg;
 
+	/* what is on disk is what is sent, whatever synchronous_commit says */
+	ForceSyncCommit();
 	claim->requests = wa_outbox_claim(claim->limit, &claim->nrequests);
 }
 

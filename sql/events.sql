@@ -53,11 +53,13 @@ FROM unnest(ARRAY[
 	'{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1","new":true},"messages":[{"id":"m2"}]}}]}]}',
 	'{"object":"whatsapp_business_account","entry":[{"id":"5","new":1,"changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1"},"messages":[{"id":"m3"}]}}]}]}',
 	'{"object":"whatsapp_business_account","new":1,"entry":[{"id":"5","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1"},"messages":[{"id":"m4"}]}}]}]}',
-	'{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1"},"messages":{"id":"m5","timestamp":1750101000}}}]}]}'
+	'{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1"},"messages":{"id":"m5","timestamp":1750101000}}}]}]}',
+	'{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1"},"messages":["word",{"id":"m6"}]}}]}]}',
+	'{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":["word"],"value":{"metadata":{"phone_number_id":"1","display_phone_number":{"new":1}},"messages":[{"id":"m7"}]}}]}]}'
 ]) WITH ORDINALITY d (body, ord)
 CROSS JOIN LATERAL whatsapp.ingest_unsigned(d.body::jsonb) r
 ORDER BY d.ord;
-SELECT field, waba_id, at, element FROM whatsapp.events ORDER BY element;
+SELECT field, waba_id, at, element FROM whatsapp.events ORDER BY element::text COLLATE "C";
 SELECT message_id, sent_at FROM whatsapp.messages ORDER BY 1;
 
 DROP EXTENSION whatsapp;

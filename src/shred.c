@@ -456,8 +456,10 @@ shred_value(ShredState *state, const ShredNode *node, JsonbValue *value)
 		return;
 	}
 
+	/* where objects make rows, anything else is out of place */
 	for (ShredTarget *target = node->fed; target; target = target->next_fed)
-		taken |= hold_value(state, target, value);
+		if (node->tables == 0)
+			taken |= hold_value(state, target, value);
 	if (!taken && !state->kept)
 		state->unfiled = true;
 }

@@ -55,6 +55,7 @@ sandbox_create()
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
+	trap 'exit 141' PIPE
 
 	setup_machine
 	sandbox_make_folder
@@ -102,7 +103,7 @@ sandbox_folder_is_usable()
 # Runs when the script ends, for whatever reason
 sandbox_destroy()
 {
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
 	[ -n "$SANDBOX" ] || return 0
 	# perhaps we were interrupted where output goes to a file
 	exec 2>&"$SANDBOX_STDERR"
@@ -269,7 +270,7 @@ sandbox_as_user()
 	local status=0
 
 	setsid "${AS_TESTER[@]}" env -i -C "$SANDBOX_SRC" --default-signal=INT,QUIT \
-		"${SANDBOX_ENV[@]}" "$@" <&0 &
+		"${SANDBOX_ENV[@]}" "$@" <&0 {SANDBOX_STDERR}>&- &
 	wait "$!" || status=$?
 	return "$status"
 }
@@ -282,7 +283,7 @@ sandbox_in_background()
 
 	shift
 	setsid "${AS_TESTER[@]}" env -i -C "$SANDBOX_SRC" --default-signal=INT,QUIT \
-		"${SANDBOX_ENV[@]}" "$@" </dev/null >"$log" 2>&1 &
+		"${SANDBOX_ENV[@]}" "$@" </dev/null >"$log" 2>&1 {SANDBOX_STDERR}>&- &
 }
 
 # Print a TCP port that nobody listens on

@@ -260,6 +260,7 @@ find_missing()
 	have make || lack make
 	have curl-config || pkg-config --exists libcurl 2>/dev/null ||
 		lack libcurl4-openssl-dev
+	have curl || lack curl
 	have prove || lack perl
 	perl -MIPC::Run -e 1 2>/dev/null || lack libipc-run-perl
 	find_postgresql

@@ -119,18 +119,33 @@ ok( wait_until(
 		}),
 	'but is as soon as it is free');
 
-# One that cannot be recorded does not keep others from it
+# One that cannot be recorded does not keep others from it, though all are
+# answered at once
 $node->safe_psql('postgres',
-	"ALTER TABLE whatsapp.messages ADD CONSTRAINT no_poison CHECK (body <> 'poison'); INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'poison'), ('15550000004', 'antidote')"
+	"ALTER TABLE whatsapp.messages ADD CONSTRAINT no_poison CHECK (body <> 'poison')"
+);
+graph_post($graph, '/_script',
+	{ recipient => '15550000004', hold => JSON::PP::true });
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) SELECT '15550000004', CASE i WHEN 25 THEN 'poison' ELSE 'antidote' END FROM generate_series(1, 50) i"
 );
 ok( wait_until(
-		'the other is recorded',
+		'all are under way',
+		sub { graph_get($graph, '/_count')->{in_flight} == 50 }),
+	'fifty are under way');
+graph_post($graph, '/_release');
+ok( wait_until(
+		'the others are recorded',
 		sub {
 			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'antidote'") eq
-			  'sent';
+				"SELECT count(*) FROM whatsapp.outbox WHERE body = 'antidote' AND state = 'sent'"
+			) eq '49';
 		}),
 	'others are recorded beside one that is refused');
+is( $node->safe_psql('postgres',
+		"SELECT state FROM whatsapp.outbox WHERE body = 'poison'"),
+	'sending',
+	'which is not');
 $node->safe_psql('postgres',
 	'ALTER TABLE whatsapp.messages DROP CONSTRAINT no_poison');
 ok( wait_until(
@@ -141,6 +156,7 @@ ok( wait_until(
 			  'sent';
 		}),
 	'and that once the reason is gone');
+is(graph_requests($graph, '15550000004'), 50, 'each was sent once');
 is(sender_pid($node), $sender, 'all by one and the same sender');
 
 $node->stop;

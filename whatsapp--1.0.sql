@@ -41,11 +41,11 @@ COMMENT ON FUNCTION whatsapp.wake_sender() IS 'has the background worker look at
 ------------------------------------------------------------------------------
 
 CREATE TABLE whatsapp.numbers (
-	phone_number_id text PRIMARY KEY,
+	phone_number_id text PRIMARY KEY CHECK (phone_number_id ~ '^[0-9A-Za-z_]+$'),
 	waba_id text,
 	display_phone_number text,
 	verified_name text,
-	api_version text,
+	api_version text CHECK (api_version ~ '^v[0-9.]+$'),
 	messages_per_second integer NOT NULL DEFAULT 80 CHECK (messages_per_second > 0),
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
 	paused_reason text,
@@ -64,14 +64,14 @@ COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused';
 COMMENT ON COLUMN whatsapp.numbers.paused_until IS 'when it is to go on by itself; NULL for never';
 COMMENT ON COLUMN whatsapp.numbers.added_at IS 'when it was added here';
 
--- Not dumped, and for the owner alone.
+-- Not dumped, and for the owner alone.  There are no constraints on the value,
+-- as what violates one is shown in the error.
 CREATE TABLE whatsapp.secrets (
 	secret_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	kind text NOT NULL CHECK (kind IN ('access_token', 'app_secret', 'verify_token')),
 	phone_number_id text,
-	value text NOT NULL CHECK (value ~ '^[!-~]+$'),
-	added_at timestamptz NOT NULL DEFAULT now(),
-	UNIQUE NULLS NOT DISTINCT (kind, phone_number_id, value)
+	value text NOT NULL,
+	added_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE whatsapp.secrets IS 'access tokens, app secrets and verify tokens; all of a kind are valid until they are deleted, but of access tokens the newest is used';
 COMMENT ON COLUMN whatsapp.secrets.secret_id IS 'the greater, the newer';
@@ -622,6 +622,7 @@ CREATE FUNCTION whatsapp.claim(max_rows integer,
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
 AS $$
 BEGIN
 	UPDATE whatsapp.outbox o
@@ -638,7 +639,8 @@ BEGIN
 	WITH sender AS MATERIALIZED (
 		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value
 		FROM whatsapp.numbers n
-		JOIN whatsapp.secrets s ON s.phone_number_id = n.phone_number_id AND s.kind = 'access_token'
+		JOIN whatsapp.secrets s ON s.phone_number_id = n.phone_number_id
+			AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$'
 		WHERE n.state = 'active'
 		ORDER BY n.phone_number_id, s.secret_id DESC
 	), claimed AS (
@@ -687,7 +689,7 @@ BEGIN
 	RETURN QUERY
 	WITH result AS MATERIALIZED (
 		SELECT r.id, r.attempt, r.reply, whatsapp.verdict(r.outcome, r.reply) AS state,
-			CASE WHEN r.reply #>> '{error,code}' ~ '^[0-9]{1,9}$'
+			CASE WHEN r.reply #>> '{error,code}' ~ '^-?[0-9]{1,9}$'
 				THEN (r.reply #>> '{error,code}')::integer END AS error_code,
 			coalesce(
 				r.reply #>> '{error,error_data,details}',
@@ -745,15 +747,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.record(bigint[], integer[], text[], integer[], jsonb[], text[]) IS 'for the background worker: records what came of attempts, and returns the rows that others have locked, to be recorded later';
 
-CREATE FUNCTION whatsapp.release_interrupted() RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-	UPDATE whatsapp.outbox
+CREATE FUNCTION whatsapp.release_interrupted(before timestamptz) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+BEGIN
+	UPDATE whatsapp.outbox o
 	SET state = 'unknown', finished_at = now(),
 		error = 'The background worker ended while the message was being sent.'
-	WHERE state = 'sending';
-END;
-COMMENT ON FUNCTION whatsapp.release_interrupted() IS 'for the background worker, when it starts: rows that were being sent when another one ended may or may not have been accepted by Meta';
+	WHERE o.id = ANY (ARRAY(
+		SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.state = 'sending' AND (q.claimed_at < before OR q.claimed_at IS NULL)
+		FOR UPDATE SKIP LOCKED));
+END $$;
+COMMENT ON FUNCTION whatsapp.release_interrupted(timestamptz) IS 'for the background worker: rows that were claimed before it started are being sent by nobody, and may or may not have been accepted by Meta';
 
 ------------------------------------------------------------------------------
 -- 5. Dumps and privileges

@@ -18,6 +18,9 @@ SELECT * FROM pg_temp.ingest('"\\');
 SELECT * FROM pg_temp.ingest('"\\u');
 SELECT * FROM pg_temp.ingest('\xff');
 SELECT * FROM pg_temp.ingest('\x00');
+SELECT * FROM pg_temp.ingest('{"a":"\\é"}'::text::bytea);
+SELECT * FROM pg_temp.ingest('\x7b2261223a225c00227d');
+SELECT count(convert_from(convert_to(reason, 'UTF8'), 'UTF8')) AS valid FROM whatsapp.webhooks;
 
 -- JSON that jsonb cannot hold
 SELECT * FROM pg_temp.ingest('{"a":1e200000}');
@@ -39,6 +42,11 @@ SELECT name FROM whatsapp.contacts;
 SELECT body = :'body' AS as_it_came, reason FROM whatsapp.webhooks;
 DELETE FROM whatsapp.webhooks;
 DELETE FROM whatsapp.messages;
+
+-- a key that stands twice: jsonb takes the last, and the bytes are kept
+SELECT * FROM pg_temp.ingest('{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"x","field":"y","value":{}}]}]}');
+SELECT convert_from(body, 'UTF8') AS body, reason FROM whatsapp.webhooks;
+DELETE FROM whatsapp.webhooks;
 
 -- a table that refuses what the body says
 \set text_file :abs_srcdir '/test/webhooks/text.json'

@@ -40,6 +40,13 @@
 	CreateWaitEventSet(TopMemoryContext, nevents)
 #endif
 
+/* 17: a worker may run as a role that cannot log in */
+#if PG_VERSION_NUM >= 170000
+#define CONNECT_AS_ANY_ROLE BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define CONNECT_AS_ANY_ROLE 0
+#endif
+
 /* 17: extensions name what they wait for */
 #if PG_VERSION_NUM >= 170000
 #define new_wait_event(name)	WaitEventExtensionNew(name)

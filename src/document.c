@@ -16,6 +16,9 @@
  * The last two stand in names and captions that people typed and phones cut
  * in two.  They are mended, with U+FFFD in their place, and the rest is read.
  *
+ * An object that has a key twice is no error, and jsonb takes the last.  Here
+ * too, something of what came is not in the result, and that is said.
+ *
  * IDENTIFICATION
  *	  src/document.c
  *
@@ -46,6 +49,13 @@
 #define REPLACEMENT_BYTES	"\xEF\xBF\xBD"
 #define ESCAPE_LEN			6	/* of \uXXXX */
 
+/* What a parse is to find out beside whether the document is JSON */
+typedef struct DocumentCheck
+{
+	bool		immodest_number;
+	int64		nkeys;			/* in all objects */
+} DocumentCheck;
+
 /* What was found out about the bytes before they are parsed */
 typedef struct DocumentScan
 {
@@ -55,41 +65,49 @@ typedef struct DocumentScan
 
 static DocumentScan scan_document(const char *bytes, size_t len);
 static int	sound_length(const char *bytes, const char *end, bool in_string);
+static bool is_plain_escape(const char *bytes, const char *end);
 static int	escaped_unit(const char *bytes, const char *end);
 static char *mend_document(const char *bytes, size_t len, size_t *mended_len);
-static const char *check_document(char *bytes, size_t len);
+static const char *check_document(char *bytes, size_t len, int64 *nkeys);
 static JsonActionResult check_scalar(void *arg, char *token,
 									 JsonTokenType type);
+static JsonActionResult check_key(void *arg, char *name, bool isnull);
+static int64 count_keys(Jsonb *document);
 static bool is_modest_number(const char *token);
 
 /*
- * Read a document.  Returns NULL, and sets the error to a sentence, if it
- * cannot be read; otherwise says if it had to be mended.
+ * Read a document.  Returns NULL if it cannot be read.  The remark is set to a
+ * sentence that says why, or what of the document is not in the result; to
+ * NULL if there is nothing to be said.
  */
 Jsonb *
-wa_document_read(const char *bytes, size_t len, bool *mended,
-				 const char **error)
+wa_document_read(const char *bytes, size_t len, const char **remark)
 {
 	DocumentScan scan = scan_document(bytes, len);
 	char	   *document;
+	int64		nkeys = 0;
+	Jsonb	   *result;
 
-	*mended = scan.needs_mending;
-	*error = NULL;
 	if (scan.too_deep)
 	{
-		*error = psprintf("The document is nested more than %d levels deep.",
-						  MAX_DEPTH);
+		*remark = psprintf("The document is nested more than %d levels deep.",
+						   MAX_DEPTH);
 		return NULL;
 	}
 
 	document = scan.needs_mending ? mend_document(bytes, len, &len) :
 		pnstrdup(bytes, len);
-	*error = check_document(document, len);
-	if (*error != NULL)
+	*remark = check_document(document, len, &nkeys);
+	if (*remark != NULL)
 		return NULL;
 
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-											  CStringGetDatum(document)));
+	result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+												CStringGetDatum(document)));
+	if (scan.needs_mending)
+		*remark = "Some characters were replaced by U+FFFD.";
+	else if (count_keys(result) != nkeys)
+		*remark = "Some keys stood twice in one object, and the last was taken.";
+	return result;
 }
 
 /*
@@ -137,7 +155,7 @@ sound_length(const char *bytes, const char *end, bool in_string)
 	{
 		unit = escaped_unit(bytes, end);
 		if (unit < 0)
-			return Min(2, end - bytes); /* another escape, or none at all */
+			return is_plain_escape(bytes, end) ? 2 : 1;
 		if (unit == 0 || is_utf16_surrogate_second(unit))
 			return 0;
 		if (!is_utf16_surrogate_first(unit))
@@ -157,6 +175,16 @@ sound_length(const char *bytes, const char *end, bool in_string)
 		!pg_utf8_islegal((const unsigned char *) bytes, unit))
 		return 0;
 	return unit;
+}
+
+/*
+ * Is the character after a backslash one that can be passed over with it?  A
+ * backslash before any other is for the parser to complain about.
+ */
+static bool
+is_plain_escape(const char *bytes, const char *end)
+{
+	return end - bytes > 1 && bytes[1] != '\0' && !IS_HIGHBIT_SET(bytes[1]);
 }
 
 /*
@@ -224,35 +252,59 @@ mend_document(const char *bytes, size_t len, size_t *mended_len)
 }
 
 /*
- * Returns what is wrong with a document, or NULL.
+ * Returns what is wrong with a document, or NULL, and how many keys it has.
  */
 static const char *
-check_document(char *bytes, size_t len)
+check_document(char *bytes, size_t len, int64 *nkeys)
 {
 	JsonLexContext *lex = make_lex_context(bytes, len);
 	JsonSemAction actions = {0};
-	bool		immodest = false;
+	DocumentCheck check = {0};
 	JsonParseErrorType result;
 
-	actions.semstate = &immodest;
+	actions.semstate = &check;
 	actions.scalar = check_scalar;
+	actions.object_field_start = check_key;
 
 	result = pg_parse_json(lex, &actions);
 	if (result != JSON_SUCCESS)
 		return json_errdetail(result, lex);
-	if (immodest)
+	if (check.immodest_number)
 		return "A number in the document is out of range.";
+	*nkeys = check.nkeys;
 	return NULL;
 }
 
 static JsonActionResult
 check_scalar(void *arg, char *token, JsonTokenType type)
 {
-	bool	   *immodest = arg;
+	DocumentCheck *check = arg;
 
 	if (type == JSON_TOKEN_NUMBER && !is_modest_number(token))
-		*immodest = true;
+		check->immodest_number = true;
 	JsonActionDone();
+}
+
+static JsonActionResult
+check_key(void *arg, char *name, bool isnull)
+{
+	DocumentCheck *check = arg;
+
+	check->nkeys++;
+	JsonActionDone();
+}
+
+static int64
+count_keys(Jsonb *document)
+{
+	JsonbIterator *it = JsonbIteratorInit(&document->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int64		nkeys = 0;
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+		nkeys += token == WJB_KEY;
+	return nkeys;
 }
 
 /*

@@ -359,6 +359,10 @@ release_transfer(HttpTransfer *transfer)
 	free(transfer->body);
 	free(transfer->reply);
 	memset(transfer, 0, sizeof(HttpTransfer));
+
+	/* its connection is kept, its options are not */
+	if (easy != NULL)
+		curl_easy_reset(easy);
 	transfer->easy = easy;
 	slist_push_head(&idle_transfers, &transfer->link);
 }
@@ -382,7 +386,7 @@ time_left(long timeout_ms)
 		return timeout_ms;
 
 	timer_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), timer);
-	return timeout_ms < 0 ? timer_ms : Min(timer_ms, timeout_ms);
+	return Min(timer_ms, timeout_ms);
 }
 
 /*

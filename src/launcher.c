@@ -72,6 +72,7 @@ static void forget_databases(const List *databases);
 static void see_to_slots(void);
 static bool has_ended(int i, const WaSlot *slot);
 static void start_worker(int i, const WaSlot *slot);
+static long time_to_wait(void);
 static Oid	extension_owner(void);
 
 /*
@@ -103,7 +104,7 @@ whatsapp_launcher_main(Datum arg)
 
 	for (;;)
 	{
-		/* a launcher that ends with 0 would not be started again */
+		/* no need to make an error of it; after 0 there would be no other */
 		if (ProcDiePending)
 			proc_exit(1);
 		CHECK_FOR_INTERRUPTS();
@@ -114,12 +115,13 @@ whatsapp_launcher_main(Datum arg)
 		}
 
 		MemoryContextReset(turn_context);
+		wa_shared_enable(wa_enabled);
 		find_databases();
 		see_to_slots();
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 wa_poll_interval, wait_event);
+						 time_to_wait(), wait_event);
 		ResetLatch(MyLatch);
 	}
 }
@@ -351,6 +353,26 @@ start_worker(int i, const WaSlot *slot)
 		my_slots[i].has_warned = true;
 	}
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * How long until there is something to be looked at or started, in ms?
+ */
+static long
+time_to_wait(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		timeout = wa_poll_interval;
+
+	for (int i = 0; i < wa_shared_nslots(); i++)
+	{
+		WaSlot		slot = wa_shared_look(i);
+
+		if (slot.state == WA_SLOT_WANTED && slot.not_before > now)
+			timeout = Min(timeout,
+						  TimestampDifferenceMilliseconds(now, slot.not_before));
+	}
+	return timeout;
 }
 
 /*

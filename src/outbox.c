@@ -21,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "whatsapp.h"
 
@@ -40,7 +41,9 @@ static WaQuery record_replies = {
 };
 
 static WaQuery release_rows = {
-	.sql = "SELECT whatsapp.release_interrupted()",
+	.sql = "SELECT whatsapp.release_interrupted($1)",
+	.nargs = 1,
+	.types = {TIMESTAMPTZOID},
 };
 
 /* What each WaOutcome is, to SQL; in the order of the enum */
@@ -134,12 +137,14 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 }
 
 /*
- * See to the rows that a sender before us had claimed when it ended.
+ * See to rows that are being sent by nobody, as they were claimed before us.
  */
 void
-wa_outbox_release(void)
+wa_outbox_release(TimestampTz before)
 {
-	wa_execute(&release_rows, NULL, NULL);
+	Datum		values[] = {TimestampTzGetDatum(before)};
+
+	wa_execute(&release_rows, values, NULL);
 }
 
 static char *
@@ -167,10 +172,9 @@ get_int(uint64 row, int column)
 static Jsonb *
 read_reply(const WaReply *reply)
 {
-	bool		mended;
-	const char *error;
+	const char *remark;
 
 	if (reply->body == NULL)
 		return NULL;
-	return wa_document_read(reply->body, reply->body_len, &mended, &error);
+	return wa_document_read(reply->body, reply->body_len, &remark);
 }

@@ -11,7 +11,9 @@
  *
  * A row is marked as being sent, durably, before any of it leaves.  So when a
  * sender has died, the next one knows which messages may have gone out, and
- * does not send them again; see whatsapp.release_interrupted().
+ * does not send them again; see whatsapp.release_interrupted().  Nothing waits
+ * for a lock, but for a tenth of a second: transfers go on only while we are
+ * where libcurl can be driven.
  *
  * The extension may be dropped at any time.  Each transaction makes sure that
  * it is still there, and takes a lock for it to stay until the end.  It never
@@ -37,10 +39,12 @@
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "whatsapp.h"
 
 /*
@@ -87,10 +91,13 @@ static MemoryContext reply_context = NULL;
 static List *replies = NIL;		/* of SenderReply */
 static bool claim_is_due = true;
 static TimestampTz claim_not_before = 0;
+static TimestampTz started_at = 0;
+static TimestampTz released_at = 0; /* when we last looked for lost rows */
 
 static void start_sender(int slot);
-static void release_rows(void *arg);
 static void heed_signals(void);
+static void release_interrupted(void);
+static void release_in_transaction(void *arg);
 static void record_replies(void);
 static bool record_batch(List *batch);
 static void record_in_transaction(void *arg);
@@ -116,6 +123,7 @@ whatsapp_sender_main(Datum arg)
 	{
 		MemoryContextReset(turn_context);
 		heed_signals();
+		release_interrupted();
 		record_replies();
 		claim_and_start();
 		wait_for_work();
@@ -129,7 +137,7 @@ whatsapp_sender_main(Datum arg)
 static void
 start_sender(int slot)
 {
-	WaSlot		me = wa_shared_look(slot);
+	WaSlot		me;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -137,7 +145,9 @@ start_sender(int slot)
 
 	if (!wa_shared_attach_worker(slot, true))
 		proc_exit(0);
-	BackgroundWorkerInitializeConnectionByOid(me.database, me.owner, 0);
+	me = wa_shared_look(slot);
+	BackgroundWorkerInitializeConnectionByOid(me.database, me.owner,
+											  CONNECT_AS_ANY_ROLE);
 	pgstat_report_appname("whatsapp sender");
 
 	/* names are qualified all the same; this is for those of operators */
@@ -151,22 +161,7 @@ start_sender(int slot)
 										  "whatsapp replies",
 										  ALLOCSET_DEFAULT_SIZES);
 	wa_http_init();
-
-	/* first of all, or rows of ours would be taken for those of another */
-	while (!in_transaction("releasing interrupted rows", release_rows, NULL) &&
-		   !extension_is_gone)
-	{
-		wa_http_wait(wa_poll_interval);
-		heed_signals();
-	}
-	ereport(DEBUG1,
-			(errmsg_internal("whatsapp sender has started")));
-}
-
-static void
-release_rows(void *arg)
-{
-	wa_outbox_release();
+	started_at = GetCurrentTimestamp();
 }
 
 /*
@@ -178,6 +173,9 @@ heed_signals(void)
 {
 	if (ProcDiePending)
 		proc_exit(1);
+
+	/* there is no query to be cancelled, and nothing to be given up for it */
+	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 
 	if (ConfigReloadPending)
@@ -186,6 +184,28 @@ heed_signals(void)
 		ProcessConfigFile(PGC_SIGHUP);
 		claim_is_due = true;
 	}
+}
+
+/*
+ * See to rows that were claimed by a sender before us: when we start, and now
+ * and then, as some may have been locked, or have come out of a dump.
+ */
+static void
+release_interrupted(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (extension_is_gone ||
+		!TimestampDifferenceExceeds(released_at, now, wa_poll_interval))
+		return;
+	in_transaction("releasing interrupted rows", release_in_transaction, NULL);
+	released_at = now;
+}
+
+static void
+release_in_transaction(void *arg)
+{
+	wa_outbox_release(started_at);
 }
 
 /*
@@ -218,6 +238,10 @@ record_replies(void)
 				break;
 			if (!record_batch(list_make1(reply)))
 				postpone(reply);
+
+			/* this may take its time; transfers must not time out meanwhile */
+			if (wa_http_wait(0))
+				claim_is_due = true;
 		}
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -287,8 +311,12 @@ claim_and_start(void)
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight() -
 		list_length(replies);
-	if (!claim_is_due || !wa_enabled || claim.limit <= 0 ||
-		extension_is_gone || claim_not_before > GetCurrentTimestamp())
+	if (!claim_is_due || claim.limit <= 0 || extension_is_gone ||
+		claim_not_before > GetCurrentTimestamp())
+		return;
+
+	/* on in the file and for the database: either can switch us off */
+	if (!wa_enabled || !wa_shared_enabled())
 		return;
 
 	if (!in_transaction("claiming", claim_in_transaction, &claim))
@@ -338,6 +366,9 @@ time_to_wait(void)
 	long		timeout = wa_poll_interval;
 	ListCell   *cell;
 
+	if (claim_not_before > now)
+		timeout = Min(timeout,
+					  TimestampDifferenceMilliseconds(now, claim_not_before));
 	foreach(cell, replies)
 	{
 		SenderReply *reply = lfirst(cell);
@@ -435,6 +466,7 @@ extension_is_here(void)
 	if (LockAcquire(&tag, AccessShareLock, false, true) ==
 		LOCKACQUIRE_NOT_AVAIL)
 		return false;
+	AcceptInvalidationMessages();
 
 	/* it may have been dropped just before we got the lock */
 	extension_is_gone = get_extension_oid("whatsapp", true) != oid;

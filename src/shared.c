@@ -47,6 +47,7 @@ typedef struct SharedState
 {
 	LWLock	   *lock;
 	Latch	   *launcher_latch; /* NULL if there is no launcher */
+	bool		enabled;		/* whatsapp.enabled, to who is in no database */
 	bool		overflow;		/* a database was wanted and had no slot */
 	int			nslots;
 	WaSlot		slots[FLEXIBLE_ARRAY_MEMBER];
@@ -62,7 +63,7 @@ static void request_shared_memory(void);
 static void start_shared_memory(void);
 static Size shared_size(void);
 static WaSlot *find_slot(Oid database);
-static void want_slot(Oid database);
+static bool take_slot(Oid database);
 static void set_launcher_latch(void);
 static void detach_launcher(int code, Datum arg);
 static void detach_worker(int code, Datum arg);
@@ -117,7 +118,11 @@ wa_shared_wake(Oid database)
 	LWLockRelease(shared->lock);
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	want_slot(database);
+	slot = find_slot(database);
+	if (slot != NULL)
+		slot->asked_again = true;
+	else if (!take_slot(database))
+		shared->overflow = true;
 	set_launcher_latch();
 	LWLockRelease(shared->lock);
 }
@@ -147,7 +152,8 @@ wa_shared_attach_launcher(void)
 }
 
 /*
- * Have a database looked at.  Returns false if there is no slot for it.
+ * Have a database looked at, unless that is being done.  Returns false if
+ * there is no slot for it.
  */
 bool
 wa_shared_want(Oid database)
@@ -155,14 +161,13 @@ wa_shared_want(Oid database)
 	bool		wanted;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	want_slot(database);
-	wanted = find_slot(database) != NULL;
+	wanted = find_slot(database) != NULL || take_slot(database);
 	LWLockRelease(shared->lock);
 	return wanted;
 }
 
 /*
- * Was a database wanted that had no slot, since this was asked last?
+ * Has a backend wanted a database that had no slot, since this was asked last?
  */
 bool
 wa_shared_overflowed(void)
@@ -174,6 +179,28 @@ wa_shared_overflowed(void)
 	shared->overflow = false;
 	LWLockRelease(shared->lock);
 	return overflow;
+}
+
+/*
+ * Say whether anything is to be sent at all.
+ */
+void
+wa_shared_enable(bool enabled)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->enabled = enabled;
+	LWLockRelease(shared->lock);
+}
+
+bool
+wa_shared_enabled(void)
+{
+	bool		enabled;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	enabled = shared->enabled;
+	LWLockRelease(shared->lock);
+	return enabled;
 }
 
 WaSlot
@@ -365,20 +392,15 @@ find_slot(Oid database)
 	return NULL;
 }
 
-static void
-want_slot(Oid database)
+/*
+ * Take a free slot for a database.  Returns false if there is none.
+ */
+static bool
+take_slot(Oid database)
 {
-	WaSlot	   *slot = find_slot(database);
-
-	if (slot != NULL)
-	{
-		slot->asked_again = true;
-		return;
-	}
-
 	for (int i = 0; i < shared->nslots; i++)
 	{
-		slot = &shared->slots[i];
+		WaSlot	   *slot = &shared->slots[i];
 
 		/* a probe that has found nothing may not be quite gone yet */
 		if (slot->state == WA_SLOT_FREE && slot->pid == 0)
@@ -386,10 +408,10 @@ want_slot(Oid database)
 			memset(slot, 0, sizeof(WaSlot));
 			slot->database = database;
 			slot->state = WA_SLOT_WANTED;
-			return;
+			return true;
 		}
 	}
-	shared->overflow = true;
+	return false;
 }
 
 static void

@@ -190,6 +190,33 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
 	.on_conflict = "DO NOTHING"
 
 /*
+ * Of two values the one that the newer webhook told, if it told one.  Two of
+ * the same second are told apart by what they say, so that it does not matter
+ * which of them comes first.
+ */
+#define NEWEST(table, column) \
+	"CASE WHEN (coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
+	" OPERATOR(pg_catalog.<)" \
+	" (coalesce(" table ".last_seen, '-infinity'), " table ".element)" \
+	" THEN coalesce(" table "." column ", excluded." column ")" \
+	" ELSE coalesce(excluded." column ", " table "." column ") END"
+
+/*
+ * Of two statuses the one that is farther, or of two that are as far, the one
+ * that was there first.
+ */
+#define IS_FARTHER \
+	"(messages.status IS NULL" \
+	" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)" \
+	" whatsapp.status_rank(messages.status)" \
+	" OR excluded.status OPERATOR(pg_catalog.=) messages.status" \
+	" AND excluded.status_at OPERATOR(pg_catalog.<) messages.status_at)"
+
+#define FARTHEST(column) \
+	"CASE WHEN " IS_FARTHER " THEN excluded." column \
+	" ELSE messages." column " END"
+
+/*
  * The tables, in the order in which they are filled.
  */
 enum
@@ -217,16 +244,15 @@ static const WaTable webhook_tables[NTABLES] =
 		.best_first = "r.last_seen DESC NULLS LAST,"
 		" r.name DESC NULLS LAST, r.element DESC",
 		.on_conflict = "DO UPDATE SET"
-		" wa_id = coalesce(excluded.wa_id, contacts.wa_id),"
-		" parent_user_id ="
-		" coalesce(excluded.parent_user_id, contacts.parent_user_id),"
-		" name = coalesce(excluded.name, contacts.name),"
-		" username = coalesce(excluded.username, contacts.username),"
-		" last_seen = excluded.last_seen,"
-		" element = excluded.element"
-		" WHERE contacts.last_seen IS NULL"
-		" OR (excluded.last_seen, excluded.element)"
-		" OPERATOR(pg_catalog.>) (contacts.last_seen, contacts.element)",
+		" wa_id = " NEWEST("contacts", "wa_id") ","
+		" parent_user_id = " NEWEST("contacts", "parent_user_id") ","
+		" name = " NEWEST("contacts", "name") ","
+		" username = " NEWEST("contacts", "username") ","
+		" element = " NEWEST("contacts", "element") ","
+		" first_seen = least(contacts.first_seen, excluded.first_seen),"
+		" last_seen = greatest(contacts.last_seen, excluded.last_seen)"
+		" WHERE (contacts.last_seen, contacts.element)"
+		" IS DISTINCT FROM (excluded.last_seen, excluded.element)",
 	},
 	[MESSAGES] = {
 		.name = "messages",
@@ -283,13 +309,14 @@ static const WaTable webhook_tables[NTABLES] =
 		.best_first = "whatsapp.status_rank(r.status) DESC,"
 		" r.status_at NULLS LAST",
 		.on_conflict = "DO UPDATE SET"
-		" status = excluded.status, status_at = excluded.status_at,"
-		" error_code = excluded.error_code"
-		" WHERE messages.status IS NULL"
-		" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)"
-		" whatsapp.status_rank(messages.status)"
-		" OR excluded.status OPERATOR(pg_catalog.=) messages.status"
-		" AND excluded.status_at OPERATOR(pg_catalog.<) messages.status_at",
+		" wa_id = coalesce(messages.wa_id, excluded.wa_id),"
+		" user_id = coalesce(messages.user_id, excluded.user_id),"
+		" status = " FARTHEST("status") ","
+		" status_at = " FARTHEST("status_at") ","
+		" error_code = " FARTHEST("error_code")
+		" WHERE " IS_FARTHER
+		" OR messages.wa_id IS NULL AND excluded.wa_id IS NOT NULL"
+		" OR messages.user_id IS NULL AND excluded.user_id IS NOT NULL",
 	},
 	[CHANGE_EVENTS] = {
 		.path = "entry.changes",
@@ -413,24 +440,21 @@ WaFiled
 wa_webhook_file(const char *body, size_t len)
 {
 	WaFiled		filed = {0};
-	bool		mended;
-	const char *error;
-	Jsonb	   *document = wa_document_read(body, len, &mended, &error);
+	const char *remark;
+	Jsonb	   *document = wa_document_read(body, len, &remark);
 
 	if (document == NULL)
 	{
 		filed.unreadable = 1;
-		filed.error = error;
+		filed.error = remark;
 	}
 	else
 		filed = file_document(document);
 
 	if (filed.error != NULL)
-		archive(body, len, filed.error);
-	else if (mended)
-		archive(body, len, "Some characters were replaced by U+FFFD.");
-	else if (wa_archive == WA_ARCHIVE_ALL)
-		archive(body, len, NULL);
+		remark = filed.error;
+	if (remark != NULL || wa_archive == WA_ARCHIVE_ALL)
+		archive(body, len, remark);
 	return filed;
 }
 

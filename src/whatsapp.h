@@ -194,8 +194,8 @@ extern bool wa_same_secret(const char *a, size_t a_len, const char *b,
 						   size_t b_len);
 
 /* in document.c */
-extern Jsonb *wa_document_read(const char *bytes, size_t len, bool *mended,
-							   const char **error);
+extern Jsonb *wa_document_read(const char *bytes, size_t len,
+							   const char **remark);
 
 /* in shred.c */
 extern WaShredder *wa_shredder_create(const WaTable *tables, int ntables,
@@ -256,6 +256,8 @@ extern void wa_shared_wake(Oid database);
 extern void wa_shared_attach_launcher(void);
 extern bool wa_shared_want(Oid database);
 extern bool wa_shared_overflowed(void);
+extern void wa_shared_enable(bool enabled);
+extern bool wa_shared_enabled(void);
 extern WaSlot wa_shared_look(int i);
 extern void wa_shared_starting(int i);
 extern void wa_shared_ended(int i);
@@ -270,7 +272,7 @@ extern void wa_shared_end_well(void);
 extern WaRequest *wa_outbox_claim(int limit, int *nrequests);
 extern void wa_outbox_record(WaReply *const *replies, int nreplies,
 							 bool *is_left);
-extern void wa_outbox_release(void);
+extern void wa_outbox_release(TimestampTz before);
 
 /* in sender.c */
 extern bool wa_enabled;

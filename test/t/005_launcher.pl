@@ -111,6 +111,44 @@ $node->safe_psql('postgres', "SELECT pg_terminate_backend($two)");
 ok(wait_for_sender($node, 'two', $two),
 	'and sees to those that it has not started');
 
+# On in the file and for the database: either can switch it off
+$node->safe_psql('postgres',
+	'ALTER DATABASE two SET whatsapp.enabled = on');
+$node->append_conf('postgresql.conf', 'whatsapp.enabled = off');
+$node->reload;
+ok( wait_until(
+		'the setting is known',
+		sub { $node->safe_psql('postgres', 'SHOW whatsapp.enabled') eq 'off' }
+	),
+	'switched off in the file');
+$two = sender_pid($node, 'two');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($two)");
+my $off = wait_for_sender($node, 'two', $two);
+$node->safe_psql('two',
+	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'off')"
+);
+ok( wait_until(
+		'it has looked',
+		sub {
+			$node->safe_psql('two',
+				"SELECT a.state_change > o.created_at + interval '1.1 s' FROM pg_stat_activity a, whatsapp.outbox o WHERE a.pid = $off AND o.body = 'off'"
+			) eq 't';
+		}),
+	'the sender has had a look since');
+is( $node->safe_psql('two',
+		"SELECT state FROM whatsapp.outbox WHERE body = 'off'"),
+	'queued',
+	'but sends nothing, though the setting is on for the database');
+$node->append_conf('postgresql.conf', 'whatsapp.enabled = on');
+$node->reload;
+sends('two');
+
+# A query that is cancelled is none of the sender's
+$two = sender_pid($node, 'two');
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($two)");
+sends('two');
+is(sender_pid($node, 'two'), $two, 'a sender does not end by pg_cancel_backend');
+
 # Out of workers: all but sending works, and the log says why
 $node->safe_psql('postgres', 'CREATE DATABASE five');
 add_number($node, 'five');
@@ -135,6 +173,14 @@ ok( wait_until(
 	'and sends what was queued before');
 ok( wait_until('four has none', sub { senders() !~ /four/ }),
 	'a database that has dropped the extension has none');
+
+# More databases than there can be workers
+$node->safe_psql('postgres', join(';', map { "CREATE DATABASE many$_" } 1 .. 8));
+$node->safe_psql('two', 'DROP EXTENSION whatsapp');
+add_number($node, 'many8');
+ok(wait_for_sender($node, 'many8'),
+	'among many databases, the one with the extension has a sender');
+sends('many8');
 
 unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal|TRAP/,
 	'nothing has crashed');

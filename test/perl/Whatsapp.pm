@@ -19,7 +19,7 @@ our @EXPORT = qw(
   NUMBER TOKEN SECRET VERIFY_TOKEN
   new_cluster add_number start_graph start_front stop_program
   graph_post graph_get graph_url graph_requests
-  fixture wait_until wait_for_sender sender_pid psql_error
+  fixture wait_until wait_for_state wait_for_sender sender_pid
 );
 
 use constant NUMBER => '106540352242922';
@@ -217,14 +217,24 @@ sub wait_for_sender
 	return $pid;
 }
 
-# What a statement is answered with that must fail.
-sub psql_error
+# Test that rows of the outbox come to be in a state, all of them.  While the
+# server restarts there is no knowing.
+sub wait_for_state
 {
-	my ($node, $sql) = @_;
-	my ($stdout, $stderr);
+	my ($node, $where, $state, $what, $database) = @_;
 
-	$node->psql('postgres', $sql, stdout => \$stdout, stderr => \$stderr);
-	return $stderr;
+	return ok(
+		wait_until(
+			"$where is $state",
+			sub {
+				my $states = eval {
+					$node->safe_psql($database // 'postgres',
+						"SELECT string_agg(DISTINCT state, ',') FROM whatsapp.outbox WHERE $where"
+					);
+				};
+				return ($states // '') eq $state;
+			}),
+		$what // "$where: $state");
 }
 
 1;

@@ -24,15 +24,6 @@ sub state_of
 	);
 }
 
-sub wait_for_state
-{
-	my ($where, $state) = @_;
-
-	return ok(
-		wait_until("$where is $state", sub { state_of($where) eq $state }),
-		"$where: $state");
-}
-
 # A transaction that is rolled back sends nothing
 $node->safe_psql('postgres',
 	"BEGIN; INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'never'); ROLLBACK"
@@ -40,7 +31,7 @@ $node->safe_psql('postgres',
 $node->safe_psql('postgres',
 	"BEGIN; SAVEPOINT s; INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'never'); ROLLBACK TO s; INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'ever'); COMMIT"
 );
-wait_for_state("recipient = '15550000002'", 'sent');
+wait_for_state($node, "recipient = '15550000002'", 'sent');
 is(graph_requests($graph), 1, 'only what was committed is sent');
 
 # What goes over the wire
@@ -70,7 +61,7 @@ is( $node->safe_psql('postgres', "SELECT message_id FROM whatsapp.messages"),
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) SELECT '1555100' || to_char(i, 'FM0000'), 'bulk ' || i FROM generate_series(1, 1000) i"
 );
-wait_for_state("body LIKE 'bulk %'", 'sent');
+wait_for_state($node, "body LIKE 'bulk %'", 'sent');
 is( $node->safe_psql(
 		'postgres',
 		"SELECT count(*), count(DISTINCT message_id) FROM whatsapp.outbox WHERE body LIKE 'bulk %' AND attempts = 1"
@@ -101,7 +92,7 @@ my %shapes = (
 foreach my $shape (sort keys %shapes)
 {
 	$node->safe_psql('postgres', $shapes{$shape});
-	wait_for_state("body = '$shape'", 'sent');
+	wait_for_state($node, "body = '$shape'", 'sent');
 }
 
 # Answers that are none of success
@@ -125,7 +116,7 @@ $node->safe_psql('postgres',
 	  . "}'::text[]) r");
 foreach my $recipient (sort keys %answers)
 {
-	wait_for_state("recipient = '$recipient'", $answers{$recipient}[1]);
+	wait_for_state($node, "recipient = '$recipient'", $answers{$recipient}[1]);
 	is(graph_requests($graph, $recipient), 1, 'it was sent once');
 }
 is( $node->safe_psql(
@@ -158,11 +149,11 @@ ok( wait_until(
 	'the first wave has ended');
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000021', 'connect')");
-wait_for_state("body = 'connect'", 'sent');
+wait_for_state($node, "body = 'connect'", 'sent');
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000020', 'wave 2')"
 );
-wait_for_state("body = 'wave 2'", 'unknown');
+wait_for_state($node, "body = 'wave 2'", 'unknown');
 is( scalar(
 		grep { $_->{body}{text}{body} eq 'wave 2' }
 		  @{ graph_get($graph, '/_log?recipient=15550000020') }),
@@ -173,7 +164,7 @@ is( scalar(
 $node->safe_psql('postgres',
 	"SELECT whatsapp.set_access_token('" . NUMBER . "', 'wrong'); INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000022', 'wrong token')"
 );
-wait_for_state("body = 'wrong token'", 'failed');
+wait_for_state($node, "body = 'wrong token'", 'failed');
 is( $node->safe_psql('postgres',
 		"SELECT error_code FROM whatsapp.outbox WHERE body = 'wrong token'"),
 	'190',
@@ -189,7 +180,7 @@ $node->safe_psql('postgres',
 );
 is(state_of("body = 'prepared'"), '', 'a prepared transaction is not sent');
 $node->safe_psql('postgres', "COMMIT PREPARED 'p'");
-wait_for_state("body = 'prepared'", 'sent');
+wait_for_state($node, "body = 'prepared'", 'sent');
 
 # Switched off
 $node->append_conf('postgresql.conf', 'whatsapp.enabled = off');
@@ -203,7 +194,7 @@ $node->safe_psql('postgres',
 );
 $node->append_conf('postgresql.conf', 'whatsapp.enabled = on');
 $node->reload;
-wait_for_state("body = 'off'", 'sent');
+wait_for_state($node, "body = 'off'", 'sent');
 
 # Nothing that could be read by others tells the token
 unlike(slurp_file($node->logfile), qr/@{[TOKEN]}(?!')/,

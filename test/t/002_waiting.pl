@@ -69,13 +69,7 @@ is(graph_get($graph, '/_count')->{in_flight},
 	1, 'while the server has not answered');
 
 graph_post($graph, '/_release');
-ok( wait_until(
-		'the slow one is sent',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'slow'") eq
-			  'sent';
-		}),
+wait_for_state($node, "body = 'slow'", 'sent',
 	'in the end it is sent, too');
 
 # A row that somebody has locked is recorded when it is free again; meanwhile
@@ -96,13 +90,7 @@ graph_post($graph, '/_release');
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'beside it')"
 );
-ok( wait_until(
-		'the other is recorded',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'beside it'")
-			  eq 'sent';
-		}),
+wait_for_state($node, "body = 'beside it'", 'sent',
 	'others are recorded while a row is locked');
 is( $node->safe_psql('postgres',
 		"SELECT state FROM whatsapp.outbox WHERE body = 'locked'"),
@@ -110,13 +98,7 @@ is( $node->safe_psql('postgres',
 	'the locked one is not');
 $session->query_safe('COMMIT');
 $session->quit;
-ok( wait_until(
-		'it is recorded',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'locked'") eq
-			  'sent';
-		}),
+wait_for_state($node, "body = 'locked'", 'sent',
 	'but is as soon as it is free');
 
 # One that cannot be recorded does not keep others from it, though all are
@@ -148,13 +130,7 @@ is( $node->safe_psql('postgres',
 	'which is not');
 $node->safe_psql('postgres',
 	'ALTER TABLE whatsapp.messages DROP CONSTRAINT no_poison');
-ok( wait_until(
-		'it is recorded',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'poison'") eq
-			  'sent';
-		}),
+wait_for_state($node, "body = 'poison'", 'sent',
 	'and that once the reason is gone');
 is(graph_requests($graph, '15550000004'), 50, 'each was sent once');
 is(sender_pid($node), $sender, 'all by one and the same sender');

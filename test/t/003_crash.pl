@@ -51,8 +51,7 @@ ok($next, 'the sender is back after kill -9');
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'after')"
 );
-ok(wait_until('it sends', sub { state_of('after') eq 'sent' }),
-	'and sends');
+wait_for_state($node, "body = 'after'", 'sent', 'and sends');
 is(state_of('under way'), 'unknown', 'what was under way is unknown');
 is(graph_requests($graph, '15550000001'), 1, 'and not sent again');
 is(restarts(), 1,
@@ -67,8 +66,7 @@ ok($third, 'the sender is back after pg_terminate_backend');
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'third')"
 );
-ok(wait_until('it sends', sub { state_of('third') eq 'sent' }),
-	'and sends');
+wait_for_state($node, "body = 'third'", 'sent', 'and sends');
 is(restarts(), 1, 'without a restart of the server');
 
 # An immediate shutdown, with messages under way
@@ -81,7 +79,7 @@ ok( wait_until(
 	'one more is under way');
 $node->stop('immediate');
 $node->start;
-ok( wait_until('it is known', sub { state_of('at the end') eq 'unknown' }),
+wait_for_state($node, "body = 'at the end'", 'unknown',
 	'after an immediate shutdown it is unknown');
 is(graph_requests($graph, '15550000001'), 2, 'and not sent again');
 is( $node->safe_psql(

@@ -52,13 +52,7 @@ $node->safe_psql('postgres', 'BEGIN; DROP EXTENSION whatsapp; ROLLBACK');
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'still here')"
 );
-ok( wait_until(
-		'it is sent',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'still here'")
-			  eq 'sent';
-		}),
+wait_for_state($node, "body = 'still here'", 'sent',
 	'after a DROP EXTENSION that was rolled back messages are sent');
 is(sender_pid($node), $sender, 'by the same sender');
 
@@ -103,13 +97,7 @@ $node->safe_psql('postgres',
 	  . TOKEN
 	  . "'); INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000002', 'new'); COMMIT"
 );
-ok( wait_until(
-		'it is sent',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'new'") eq
-			  'sent';
-		}),
+wait_for_state($node, "body = 'new'", 'sent',
 	'dropped and created at once, it sends');
 
 # An orderly shutdown
@@ -117,13 +105,7 @@ hang();
 cmp_ok(seconds(sub { $node->stop('fast') }), '<', PLENTY,
 	'a fast shutdown does not wait');
 $node->start;
-ok( wait_until(
-		'it is known',
-		sub {
-			$node->safe_psql('postgres',
-				"SELECT state FROM whatsapp.outbox WHERE body = 'hangs'") eq
-			  'unknown';
-		}),
+wait_for_state($node, "body = 'hangs'", 'unknown',
 	'what hung is unknown then');
 hang();
 cmp_ok(seconds(sub { $node->stop('smart') }), '<', PLENTY,

@@ -26,13 +26,7 @@ like($node->safe_psql('postgres', 'SELECT error FROM whatsapp.outbox'),
 	qr/connect/i, 'and says why');
 
 my $graph = start_graph(port => $port);
-ok( wait_until(
-		'it is sent',
-		sub {
-			$node->safe_psql('postgres', 'SELECT state FROM whatsapp.outbox')
-			  eq 'sent';
-		}),
-	'once there is a server, it is sent');
+wait_for_state($node, 'true', 'sent', 'once there is a server, it is sent');
 is(graph_requests($graph), 1, 'once');
 is($node->safe_psql('postgres', 'SELECT error FROM whatsapp.outbox'),
 	'', 'and there is no error any more');

@@ -304,12 +304,12 @@ CREATE TABLE whatsapp.events (
 	received_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX events_field_idx ON whatsapp.events (field, received_at);
-COMMENT ON TABLE whatsapp.events IS 'all that webhooks tell and that has no table of its own, whole';
+COMMENT ON TABLE whatsapp.events IS 'all that webhooks tell and that has no table of its own, whole; and of two things that claim one place in such a table, the one that had to yield';
 COMMENT ON COLUMN whatsapp.events.event_id IS 'digest of what it says; see whatsapp.event_id()';
 COMMENT ON COLUMN whatsapp.events.waba_id IS 'WhatsApp Business Account, or what else the entry was about';
 COMMENT ON COLUMN whatsapp.events.phone_number_id IS 'our number, if it is about one';
 COMMENT ON COLUMN whatsapp.events.field IS 'the webhook field, such as message_template_status_update; of webhooks that are none of WhatsApp''s, their object';
-COMMENT ON COLUMN whatsapp.events.event IS 'what happened, such as APPROVED, in fields that say so';
+COMMENT ON COLUMN whatsapp.events.event IS 'what happened, such as APPROVED, in fields that say so; superseded, if field is a table here, where something else stands in its place';
 COMMENT ON COLUMN whatsapp.events.at IS 'when, if Meta tells it';
 COMMENT ON COLUMN whatsapp.events.element IS 'the change, entry or webhook, as JSON';
 COMMENT ON COLUMN whatsapp.events.received_at IS 'when it came to be here';
@@ -338,12 +338,19 @@ RETURN CASE status
 END;
 COMMENT ON FUNCTION whatsapp.status_rank(text) IS 'how far a status is; of several the farthest is that of the message, in whatever order they come. A message that has failed was not delivered, unless to another device of the recipient. NULL for what is no status of a message';
 
-CREATE FUNCTION whatsapp.event_id(waba_id text, at timestamptz, element jsonb) RETURNS bytea
+CREATE FUNCTION whatsapp.is_placeholder(element jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(element ->> 'type' = 'media_placeholder'
+	OR element ->> 'type' = 'unsupported'
+		AND (element @> '{"errors": [{"code": 131060}]}' OR element @> '{"errors": [{"code": "131060"}]}'), false);
+COMMENT ON FUNCTION whatsapp.is_placeholder(jsonb) IS 'whether a message only holds the place of one whose content is not there yet, and may come: types media_placeholder, and unsupported with error 131060';
+
+CREATE FUNCTION whatsapp.event_id(about text, at timestamptz, element jsonb) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN sha256(convert_to(
-	coalesce(waba_id, '') || ' ' || coalesce(extract(epoch FROM at)::text, '') || ' ' || element::text,
+	coalesce(about, '') || ' ' || coalesce(extract(epoch FROM at)::text, '') || ' ' || element::text,
 	'UTF8'));
-COMMENT ON FUNCTION whatsapp.event_id(text, timestamptz, jsonb) IS 'digest by which an event is known that comes again; Meta gives events no id';
+COMMENT ON FUNCTION whatsapp.event_id(text, timestamptz, jsonb) IS 'digest by which an event is known that comes again, from the account or number it is about, its time and what it says; Meta gives events no id';
 
 CREATE TYPE whatsapp.ingest_result AS (
 	ord integer,

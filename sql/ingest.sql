@@ -63,4 +63,49 @@ SELECT * FROM whatsapp.ingest_unsigned(jsonb_set(jsonb_set(pg_temp.fixture(:'abs
 	'{entry,0,changes,0,value,messages,0,timestamp}', '"1750109999"'));
 SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE contact_key = '15550107788';
 
+-- two things that claim one key: it does not matter which comes first, and
+-- neither is lost
+CREATE FUNCTION pg_temp.message(type text, at text, body text) RETURNS jsonb
+LANGUAGE sql
+RETURN jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_object('id', '1', 'changes', jsonb_build_object('field', 'messages',
+	'value', jsonb_build_object('metadata', jsonb_build_object('phone_number_id', '1'), 'messages',
+		CASE type
+			WHEN 'text' THEN jsonb_build_object('id', 'wamid.TWICE', 'timestamp', at, 'type', type, 'text', jsonb_build_object('body', body))
+			WHEN 'unsupported' THEN jsonb_build_object('id', 'wamid.TWICE', 'timestamp', at, 'type', type, 'errors', jsonb_build_array(jsonb_build_object('code', 131060)))
+		END))));
+CREATE FUNCTION pg_temp.both(first jsonb, second jsonb) RETURNS TABLE (type text, body text, superseded text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM whatsapp.messages WHERE message_id = 'wamid.TWICE';
+	DELETE FROM whatsapp.events WHERE event = 'superseded';
+	PERFORM whatsapp.ingest_unsigned(first);
+	PERFORM whatsapp.ingest_unsigned(second);
+	PERFORM whatsapp.ingest_unsigned(first);
+	RETURN QUERY
+	SELECT m.type, m.body, string_agg(e.field || ' ' || (e.element ->> 'type') || ' ' || coalesce(e.element #>> '{text,body}', ''), ',')
+	FROM whatsapp.messages m, whatsapp.events e
+	WHERE m.message_id = 'wamid.TWICE' AND e.event = 'superseded'
+	GROUP BY 1, 2;
+END $$;
+SELECT * FROM pg_temp.both(pg_temp.message('unsupported', '1750109999', NULL), pg_temp.message('text', '1750100000', 'content'));
+SELECT * FROM pg_temp.both(pg_temp.message('text', '1750100000', 'content'), pg_temp.message('unsupported', '1750109999', NULL));
+SELECT * FROM pg_temp.both(pg_temp.message('text', '1750100000', 'older'), pg_temp.message('text', '1750100001', 'newer'));
+SELECT * FROM pg_temp.both(pg_temp.message('text', '1750100001', 'newer'), pg_temp.message('text', '1750100000', 'older'));
+SELECT * FROM pg_temp.both(pg_temp.message('text', '1750100000', 'a'), pg_temp.message('text', '1750100000', 'b'));
+SELECT * FROM pg_temp.both(pg_temp.message('text', '1750100000', 'b'), pg_temp.message('text', '1750100000', 'a'));
+
+-- likewise in one webhook
+SELECT messages, duplicates FROM whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_array(
+	replace(pg_temp.message('text', '1750100000', 'one')::text, 'TWICE', 'THRICE')::jsonb -> 'entry',
+	replace(pg_temp.message('text', '1750100002', 'two')::text, 'TWICE', 'THRICE')::jsonb -> 'entry',
+	replace(pg_temp.message('unsupported', '1750100003', NULL)::text, 'TWICE', 'THRICE')::jsonb -> 'entry')));
+SELECT type, body FROM whatsapp.messages WHERE message_id = 'wamid.THRICE';
+SELECT field, element ->> 'type' AS type, element #>> '{text,body}' AS body FROM whatsapp.events WHERE element ->> 'id' = 'wamid.THRICE' ORDER BY 2, 3;
+
+-- and a status that was told with another time
+SELECT statuses, duplicates FROM whatsapp.ingest_unsigned(jsonb_set(pg_temp.fixture(:'abs_srcdir', 'status_read'), '{entry,0,changes,0,value,statuses,0,timestamp}', '"1750100001"'));
+SELECT at FROM whatsapp.statuses WHERE message_id = 'wamid.OUT' AND status = 'read';
+SELECT field, element ->> 'timestamp' AS timestamp FROM whatsapp.events WHERE field = 'statuses';
+SELECT status, status_at FROM whatsapp.messages WHERE message_id = 'wamid.OUT';
+
 DROP EXTENSION whatsapp;

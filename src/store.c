@@ -12,6 +12,11 @@
  * table is touched twice.  Keys go in order, so that two backends that store
  * the same rows wait for, and do not deadlock, each other.
  *
+ * In some tables a row has its object, as JSON, in a column "element", and two
+ * objects may claim one key.  Then too the best is taken, whichever came
+ * first, and the other is kept in whatsapp.events.  That takes a query more,
+ * but only if a row could not simply be inserted.
+ *
  * The caller has called wa_connect().
  *
  * IDENTIFICATION
@@ -28,10 +33,13 @@
 
 #include "whatsapp.h"
 
+/* The queries for a table; their sql is NULL until needed */
 typedef struct StoreTable
 {
-	WaQuery		one;			/* its sql is NULL until needed */
-	WaQuery		many;
+	WaQuery		insert_one;
+	WaQuery		insert_many;
+	WaQuery		settle_one;
+	WaQuery		settle_many;
 } StoreTable;
 
 struct WaStore
@@ -63,10 +71,21 @@ static const struct
 	[WA_JSON] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
 };
 
-static void store_one(WaStore *store, int t, const WaRows *rows);
-static void store_many(WaStore *store, int t, const WaRows *rows);
+static void store_one(WaStore *store, int t, const WaRows *rows,
+					  uint64 *nstored);
+static void store_many(WaStore *store, int t, const WaRows *rows,
+					   uint64 *nstored);
+static void store_with(WaStore *store, int t, bool one, int nrows,
+					   Datum * values, const char *nulls, uint64 *nstored);
 static Datum column_array(const WaTable *table, const WaRows *rows, int i);
-static void write_query(WaStore *store, int t, bool one, WaQuery *query);
+static char *write_insert(const WaTable *table, bool one);
+static char *write_settle(const WaTable *table, bool one);
+static void append_columns(StringInfo sql, const WaTable *table,
+						   const char *prefix);
+static void append_key(StringInfo sql, const WaTable *table,
+					   const char *prefix);
+static void append_source(StringInfo sql, const WaTable *table, bool one);
+static void set_types(WaQuery *query, const WaTable *table, bool one);
 static bool is_listed_before(const WaTable *table, int i);
 
 /*
@@ -97,38 +116,65 @@ wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored)
 		if (rows[t].nrows == 0)
 			continue;
 		if (rows[t].nrows == 1)
-			store_one(store, t, &rows[t]);
+			store_one(store, t, &rows[t], &nstored[t]);
 		else
-			store_many(store, t, &rows[t]);
-		nstored[t] = SPI_processed;
+			store_many(store, t, &rows[t], &nstored[t]);
 	}
 }
 
 static void
-store_one(WaStore *store, int t, const WaRows *rows)
+store_one(WaStore *store, int t, const WaRows *rows, uint64 *nstored)
 {
-	WaQuery    *query = &store->queries[t].one;
 	char		nulls[WA_MAX_PARAMS];
 
-	if (query->sql == NULL)
-		write_query(store, t, true, query);
 	for (int i = 0; i < store->tables[t].ncolumns; i++)
 		nulls[i] = rows->nulls[i] ? 'n' : ' ';
-	wa_execute(query, rows->values, nulls);
+	store_with(store, t, true, 1, rows->values, nulls, nstored);
 }
 
 static void
-store_many(WaStore *store, int t, const WaRows *rows)
+store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored)
 {
-	WaQuery    *query = &store->queries[t].many;
 	const WaTable *table = &store->tables[t];
 	Datum		arrays[WA_MAX_PARAMS];
 
-	if (query->sql == NULL)
-		write_query(store, t, false, query);
 	for (int i = 0; i < table->ncolumns; i++)
 		arrays[i] = column_array(table, rows, i);
-	wa_execute(query, arrays, NULL);
+	store_with(store, t, false, rows->nrows, arrays, NULL, nstored);
+}
+
+/*
+ * Store what is given as parameters: insert it, and settle what could not be.
+ */
+static void
+store_with(WaStore *store, int t, bool one, int nrows, Datum * values,
+		   const char *nulls, uint64 *nstored)
+{
+	const WaTable *table = &store->tables[t];
+	StoreTable *queries = &store->queries[t];
+	WaQuery    *insert = one ? &queries->insert_one : &queries->insert_many;
+	WaQuery    *settle = one ? &queries->settle_one : &queries->settle_many;
+	MemoryContext oldcontext = MemoryContextSwitchTo(store->context);
+
+	if (insert->sql == NULL)
+	{
+		set_types(insert, table, one);
+		insert->sql = write_insert(table, one);
+	}
+	if (settle->sql == NULL && table->keeps_losers)
+	{
+		set_types(settle, table, one);
+		settle->sql = write_settle(table, one);
+	}
+	MemoryContextSwitchTo(oldcontext);
+
+	wa_execute(insert, values, nulls);
+	*nstored = SPI_processed;
+	if (*nstored < nrows && table->keeps_losers)
+	{
+		wa_execute(settle, values, nulls);
+		*nstored += SPI_processed;
+	}
 }
 
 /*
@@ -158,75 +204,169 @@ column_array(const WaTable *table, const WaRows *rows, int i)
 
 /*
  * Write the INSERT for one row of a table, or for many.
- *
- * A column that is listed with several paths has its value at its first
- * place; the parameters of the other places are there, but not used.
  */
-static void
-write_query(WaStore *store, int t, bool one, WaQuery *query)
+static char *
+write_insert(const WaTable *table, bool one)
 {
-	const WaTable *table = &store->tables[t];
-	MemoryContext oldcontext = MemoryContextSwitchTo(store->context);
-	StringInfoData names;
-	StringInfoData params;
 	StringInfoData sql;
-
-	if (table->ncolumns > WA_MAX_PARAMS)
-		elog(ERROR, "too many columns for table %s", table->name);
-
-	initStringInfo(&names);
-	initStringInfo(&params);
-	query->nargs = table->ncolumns;
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		WaType		type = table->columns[i].type;
-		const char *name = is_listed_before(table, i) ? psprintf("unused%d", i) :
-		table->columns[i].name;
-
-		query->types[i] = one ? sql_types[type].type :
-			sql_types[type].array_type;
-		appendStringInfo(&params, one ? "%s$%d::pg_catalog.%s" :
-						 "%spg_catalog.unnest($%d::pg_catalog.%s[])",
-						 i > 0 ? ", " : "", i + 1, sql_types[type].name);
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", name);
-	}
+	const char *key = table->computed_value ? table->computed_value :
+	table->key;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO whatsapp.%s (", table->name);
-	for (int i = 0; i < table->ncolumns; i++)
-		if (!is_listed_before(table, i))
-			appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-							 table->columns[i].name);
+	append_columns(&sql, table, "");
 	if (table->computed_name != NULL)
 		appendStringInfo(&sql, ", %s", table->computed_name);
 
 	appendStringInfoString(&sql, ") SELECT ");
 	if (!one)
-		appendStringInfo(&sql, "DISTINCT ON (%s) ",
-						 table->computed_value ? table->computed_value : table->key);
-	for (int i = 0; i < table->ncolumns; i++)
-		if (!is_listed_before(table, i))
-			appendStringInfo(&sql, "%sr.%s", i > 0 ? ", " : "",
-							 table->columns[i].name);
+		appendStringInfo(&sql, "DISTINCT ON (%s) ", key);
+	append_columns(&sql, table, "r.");
 	if (table->computed_name != NULL)
 		appendStringInfo(&sql, ", %s", table->computed_value);
-
-	appendStringInfo(&sql, one ? " FROM (VALUES (%s)) r (%s)" :
-					 " FROM ROWS FROM (%s) r (%s)",
-					 params.data, names.data);
-	if (table->where != NULL)
-		appendStringInfo(&sql, " WHERE %s", table->where);
+	append_source(&sql, table, one);
 	if (!one)
-		appendStringInfo(&sql, " ORDER BY %s, %s",
-						 table->computed_value ? table->computed_value : table->key,
-						 table->best_first);
+		appendStringInfo(&sql, " ORDER BY %s, %s", key, table->best_first);
 	appendStringInfo(&sql, " ON CONFLICT (%s) %s", table->key,
 					 table->on_conflict);
+	return sql.data;
+}
 
-	query->sql = sql.data;
-	pfree(names.data);
-	pfree(params.data);
-	MemoryContextSwitchTo(oldcontext);
+/*
+ * Write the query that finds the best of the rows that claim a key, those of
+ * the table among them, puts it into the table, and keeps the others.
+ *
+ * It goes after the INSERT, by which the key is in the table for good, and
+ * cannot come to be there between our looking and our writing.
+ */
+static char *
+write_settle(const WaTable *table, bool one)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "WITH new AS (SELECT ");
+	append_columns(&sql, table, "r.");
+	append_source(&sql, table, one);
+
+	appendStringInfoString(&sql, "), old AS MATERIALIZED (SELECT ");
+	append_columns(&sql, table, "t.");
+	appendStringInfo(&sql, " FROM whatsapp.%s t WHERE (", table->name);
+	append_key(&sql, table, "t.");
+	appendStringInfoString(&sql, ") IN (SELECT ");
+	append_key(&sql, table, "n.");
+	appendStringInfoString(&sql, " FROM new n) ORDER BY ");
+	append_key(&sql, table, "t.");
+	appendStringInfoString(&sql, " FOR UPDATE)");
+
+	/* a row without an element is there by what was told of it, not by itself */
+	appendStringInfoString(&sql,
+						   ", candidate AS (SELECT n.* FROM new n UNION"
+						   " SELECT o.* FROM old o WHERE o.element IS NOT NULL)"
+						   ", winner AS MATERIALIZED (SELECT DISTINCT ON (");
+	append_key(&sql, table, "r.");
+	appendStringInfoString(&sql, ") r.* FROM candidate r ORDER BY ");
+	append_key(&sql, table, "r.");
+	appendStringInfo(&sql, ", %s)", table->best_first);
+
+	appendStringInfo(&sql,
+					 ", loser AS (INSERT INTO whatsapp.events"
+					 " (event_id, phone_number_id, field, event, element)"
+					 " SELECT DISTINCT"
+					 " whatsapp.event_id(c.phone_number_id, NULL, c.element),"
+					 " c.phone_number_id, '%s', 'superseded', c.element"
+					 " FROM candidate c JOIN winner w USING (%s)"
+					 " WHERE c.element OPERATOR(pg_catalog.<>) w.element"
+					 " ON CONFLICT (event_id) DO NOTHING)",
+					 table->name, table->key);
+
+	appendStringInfo(&sql, " UPDATE whatsapp.%s t SET (", table->name);
+	append_columns(&sql, table, "");
+	appendStringInfoString(&sql, ") = ROW (");
+	append_columns(&sql, table, "w.");
+	appendStringInfoString(&sql, ") FROM winner w WHERE (");
+	append_key(&sql, table, "t.");
+	appendStringInfoString(&sql, ") OPERATOR(pg_catalog.=) (");
+	append_key(&sql, table, "w.");
+	appendStringInfoString(&sql, ") AND t.element IS DISTINCT FROM w.element");
+	return sql.data;
+}
+
+/*
+ * Append the columns of a table, each with a prefix.
+ */
+static void
+append_columns(StringInfo sql, const WaTable *table, const char *prefix)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (!is_listed_before(table, i))
+			appendStringInfo(sql, "%s%s%s", i > 0 ? ", " : "", prefix,
+							 table->columns[i].name);
+}
+
+/*
+ * Append the columns of its key, each with a prefix.
+ */
+static void
+append_key(StringInfo sql, const WaTable *table, const char *prefix)
+{
+	const char *name = table->key;
+
+	while (*name != '\0')
+	{
+		int			len = strcspn(name, ", ");
+
+		appendStringInfo(sql, "%s%s%.*s", name > table->key ? ", " : "",
+						 prefix, len, name);
+		name += len;
+		name += strspn(name, ", ");
+	}
+}
+
+/*
+ * Append where rows come from: the parameters, as rows named r.
+ *
+ * A column that is listed with several paths has its value at its first
+ * place; the parameters of the other places are there, but not used.
+ */
+static void
+append_source(StringInfo sql, const WaTable *table, bool one)
+{
+	appendStringInfoString(sql, one ? " FROM (VALUES (" : " FROM ROWS FROM (");
+	for (int i = 0; i < table->ncolumns; i++)
+		appendStringInfo(sql, one ? "%s$%d::pg_catalog.%s" :
+						 "%spg_catalog.unnest($%d::pg_catalog.%s[])",
+						 i > 0 ? ", " : "", i + 1,
+						 sql_types[table->columns[i].type].name);
+
+	appendStringInfoString(sql, one ? ")) r (" : ") r (");
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (is_listed_before(table, i))
+			appendStringInfo(sql, ", unused%d", i);
+		else
+			appendStringInfo(sql, "%s%s", i > 0 ? ", " : "",
+							 table->columns[i].name);
+	}
+	appendStringInfoChar(sql, ')');
+	if (table->where != NULL)
+		appendStringInfo(sql, " WHERE %s", table->where);
+}
+
+static void
+set_types(WaQuery *query, const WaTable *table, bool one)
+{
+	if (table->ncolumns > WA_MAX_PARAMS)
+		elog(ERROR, "too many columns for table %s", table->name);
+
+	query->nargs = table->ncolumns;
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		WaType		type = table->columns[i].type;
+
+		query->types[i] = one ? sql_types[type].type :
+			sql_types[type].array_type;
+	}
 }
 
 static bool

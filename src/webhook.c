@@ -261,14 +261,10 @@ static const WaTable webhook_tables[NTABLES] =
 		.ncolumns = lengthof(message_columns),
 		.columns = message_columns,
 		.key = "phone_number_id, message_id",
-		.best_first = "r.sent_at DESC NULLS LAST, r.element DESC",
-		.on_conflict = "DO UPDATE SET"
-		" direction = excluded.direction, type = excluded.type,"
-		" body = excluded.body, wa_id = excluded.wa_id,"
-		" user_id = excluded.user_id, group_id = excluded.group_id,"
-		" context_id = excluded.context_id, sent_at = excluded.sent_at,"
-		" element = excluded.element"
-		" WHERE messages.element IS NULL",
+		.best_first = "whatsapp.is_placeholder(r.element),"
+		" r.sent_at DESC NULLS LAST, r.element DESC",
+		.on_conflict = "DO NOTHING",
+		.keeps_losers = true,
 	},
 	[REACTIONS] = {
 		.name = "reactions",
@@ -296,6 +292,7 @@ static const WaTable webhook_tables[NTABLES] =
 		.key = "phone_number_id, message_id, status, participant",
 		.best_first = "r.at DESC NULLS LAST, r.element DESC",
 		.on_conflict = "DO NOTHING",
+		.keeps_losers = true,
 	},
 	[MESSAGE_STATUSES] = {
 		.name = "messages",

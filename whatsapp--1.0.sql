@@ -380,6 +380,12 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'whatsapp_ingest';
 COMMENT ON FUNCTION whatsapp.ingest(bytea, text) IS 'files a webhook: its body, byte for byte as it was received, and its header X-Hub-Signature-256; error 28000 if the signature is not Meta''s, 54000 if the body is larger than 3 MB';
 
+CREATE FUNCTION whatsapp.ingest_batch(bodies bytea[], signatures text[]) RETURNS SETOF whatsapp.ingest_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'whatsapp_ingest_batch';
+COMMENT ON FUNCTION whatsapp.ingest_batch(bytea[], text[]) IS 'files many webhooks, each with its signature, and says of each in order what became of it: http_status is 401 if its signature is not Meta''s, 413 if it is larger than 3 MB, and then nothing of it was filed; the others are not harmed';
+
 CREATE FUNCTION whatsapp.sign(body bytea, secret text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_sign';

@@ -40,6 +40,15 @@ SELECT * FROM whatsapp.ingest(:'body', :'signature');
 SELECT * FROM whatsapp.ingest(:'body', whatsapp.sign(:'body', 'old-secret'));
 SELECT message_id, body FROM whatsapp.messages;
 
+-- many at once: one that is not good does not harm the others
+SELECT * FROM whatsapp.ingest_batch(
+	ARRAY[:'body', :'body', '<no json>', NULL, convert_to(repeat(' ', 3 * 1024 * 1024 + 1), 'UTF8'), replace(encode(:'body', 'escape'), 'wamid.TEXT', 'wamid.TEXT2')::bytea]::bytea[],
+	ARRAY[:'signature', 'wrong', whatsapp.sign('<no json>', 'new-secret'), NULL, 'any', whatsapp.sign(replace(encode(:'body', 'escape'), 'wamid.TEXT', 'wamid.TEXT2')::bytea, 'old-secret')]);
+SELECT message_id FROM whatsapp.messages ORDER BY 1;
+SELECT * FROM whatsapp.ingest_batch('{}', '{}');
+SELECT * FROM whatsapp.ingest_batch(NULL, '{}');
+SELECT * FROM whatsapp.ingest_batch('{a}', '{}');
+
 -- too large to be Meta's, whatever the signature
 SELECT * FROM whatsapp.ingest(convert_to(repeat(' ', 3 * 1024 * 1024 + 1), 'UTF8'), 'any');
 

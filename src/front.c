@@ -46,11 +46,8 @@ typedef struct FrontAnswer
 	const char *body;
 } FrontAnswer;
 
-static const FrontAnswer filed = {200, "OK"};
-static const FrontAnswer unauthorized = {401, "Unauthorized"};
-static const FrontAnswer forbidden = {403, "Forbidden"};
-static const FrontAnswer wrong_method = {405, "Method Not Allowed"};
-static const FrontAnswer too_large = {413, "Content Too Large"};
+static const FrontAnswer forbidden = {WA_HTTP_FORBIDDEN, "Forbidden"};
+static const FrontAnswer wrong_method = {WA_HTTP_METHOD_NOT_ALLOWED, "Method Not Allowed"};
 
 static FrontAnswer answer_request(const FrontString *method,
 								  const FrontString *query,
@@ -141,7 +138,7 @@ answer_handshake(const FrontString *query)
 	FrontString token = query_parameter(query, "hub.verify_token");
 	FrontString challenge = query_parameter(query, "hub.challenge");
 	bool		good = is_handshake_good(&mode, &token);
-	FrontAnswer answer = {200};
+	FrontAnswer answer = {WA_HTTP_OK};
 
 	/* the challenge has to be text to be given back as such */
 	if (!good || challenge.data == NULL ||
@@ -154,14 +151,23 @@ answer_handshake(const FrontString *query)
 static FrontAnswer
 answer_delivery(const FrontString *body, const char *signature)
 {
-	const char *data = body->data ? body->data : "";
+	WaFiled		filed = wa_webhook_deliver(body->data ? body->data : "",
+										   body->len, signature);
+	FrontAnswer answer = {filed.http_status};
 
-	if (body->len > WA_MAX_BODY_SIZE)
-		return too_large;
-	if (!wa_is_signed(data, body->len, signature))
-		return unauthorized;
-	wa_webhook_file(data, body->len);
-	return filed;
+	switch (filed.http_status)
+	{
+		case WA_HTTP_UNAUTHORIZED:
+			answer.body = "Unauthorized";
+			break;
+		case WA_HTTP_TOO_LARGE:
+			answer.body = "Content Too Large";
+			break;
+		default:
+			answer.body = "OK";
+			break;
+	}
+	return answer;
 }
 
 /*

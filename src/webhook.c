@@ -25,11 +25,15 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "whatsapp.h"
+
+/* Columns of whatsapp.ingest_result */
+#define NRESULTS	9
 
 /* What "object" says in webhooks of WhatsApp */
 #define OUR_OBJECT	"whatsapp_business_account"
@@ -361,6 +365,7 @@ static WaShredder *foreign_shredder = NULL;
 static WaStore *store = NULL;
 static WaStore *foreign_store = NULL;
 
+static WaFiled file_bytes(const char *body, size_t len);
 static void init_webhooks(void);
 static WaFiled file_document(Jsonb *document);
 static bool is_foreign(Jsonb *document);
@@ -370,8 +375,11 @@ static const char *store_in_subtransaction(WaStore *target,
 static bool will_pass(int sqlerrcode);
 static void archive(const char *body, size_t len, const char *reason);
 static Datum make_result(FunctionCallInfo fcinfo, const WaFiled *filed);
+static void fill_result(const WaFiled *filed, int ord, Datum * values,
+						bool *nulls);
 
 PG_FUNCTION_INFO_V1(whatsapp_ingest);
+PG_FUNCTION_INFO_V1(whatsapp_ingest_batch);
 PG_FUNCTION_INFO_V1(whatsapp_ingest_unsigned);
 
 /*
@@ -387,23 +395,78 @@ whatsapp_ingest(PG_FUNCTION_ARGS)
 	text_to_cstring(PG_GETARG_TEXT_PP(1));
 	WaFiled		filed;
 
-	if (len > WA_MAX_BODY_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("webhook body is too large"),
-				 errdetail("It has %zu bytes, and Meta sends no more than %d.",
-						   len, WA_MAX_BODY_SIZE)));
-
 	wa_connect();
-	if (!wa_is_signed(data, len, signature))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("webhook signature does not match"),
-				 errhint("Pass the body byte for byte as it was received, the header X-Hub-Signature-256 as it is, and set the app's secret with whatsapp.set_app_secret().")));
-	filed = wa_webhook_file(data, len);
+	filed = wa_webhook_deliver(data, len, signature);
 	SPI_finish();
 
+	if (filed.http_status == WA_HTTP_TOO_LARGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s", filed.error),
+				 errdetail("It has %zu bytes, and Meta sends no more than %d.",
+						   len, WA_MAX_BODY_SIZE)));
+	if (filed.http_status == WA_HTTP_UNAUTHORIZED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("%s", filed.error),
+				 errhint("Pass the body byte for byte as it was received, the header X-Hub-Signature-256 as it is, and set the app's secret with whatsapp.set_app_secret().")));
 	return make_result(fcinfo, &filed);
+}
+
+/*
+ * whatsapp.ingest_batch(bodies bytea[], signatures text[])
+ *		returns setof whatsapp.ingest_result
+ */
+Datum
+whatsapp_ingest_batch(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "whatsapp webhook",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext;
+	Datum	   *bodies;
+	Datum	   *signatures;
+	bool	   *no_body;
+	bool	   *no_signature;
+	int			nbodies;
+	int			nsignatures;
+
+	InitMaterializedSRF(fcinfo, 0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), BYTEAOID, -1, false,
+					  TYPALIGN_INT, &bodies, &no_body, &nbodies);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false,
+					  TYPALIGN_INT, &signatures, &no_signature, &nsignatures);
+	if (nbodies != nsignatures)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("there must be as many signatures as bodies"),
+				 errdetail("There are %d bodies and %d signatures.",
+						   nbodies, nsignatures)));
+
+	oldcontext = MemoryContextSwitchTo(context);
+	for (int i = 0; i < nbodies; i++)
+	{
+		bytea	   *body = no_body[i] ? NULL : DatumGetByteaPP(bodies[i]);
+		WaFiled		filed;
+		Datum		values[NRESULTS];
+		bool		nulls[NRESULTS];
+
+		CHECK_FOR_INTERRUPTS();
+		wa_connect();
+		filed = wa_webhook_deliver(body ? VARDATA_ANY(body) : "",
+								   body ? VARSIZE_ANY_EXHDR(body) : 0,
+								   no_signature[i] ? NULL :
+								   TextDatumGetCString(signatures[i]));
+		SPI_finish();
+
+		fill_result(&filed, i + 1, values, nulls);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
+	return (Datum) 0;
 }
 
 /*
@@ -430,13 +493,38 @@ whatsapp_ingest_unsigned(PG_FUNCTION_ARGS)
 }
 
 /*
- * File a webhook whose signature is good.  The caller has called
- * wa_connect().
+ * File a webhook, if it is Meta's, and say what to answer.  The caller has
+ * called wa_connect().
  */
 WaFiled
-wa_webhook_file(const char *body, size_t len)
+wa_webhook_deliver(const char *body, size_t len, const char *signature)
 {
 	WaFiled		filed = {0};
+
+	/* before the digest of it is computed, of which anybody could ask much */
+	if (len > WA_MAX_BODY_SIZE)
+	{
+		filed.http_status = WA_HTTP_TOO_LARGE;
+		filed.error = "webhook body is too large";
+	}
+	else if (!wa_is_signed(body, len, signature))
+	{
+		filed.http_status = WA_HTTP_UNAUTHORIZED;
+		filed.error = "webhook signature does not match";
+	}
+	else
+		filed = file_bytes(body, len);
+	return filed;
+}
+
+/*
+ * File a webhook whose signature is good, and keep it as it came if that is
+ * wanted or needed.
+ */
+static WaFiled
+file_bytes(const char *body, size_t len)
+{
+	WaFiled		filed = {.http_status = WA_HTTP_OK};
 	const char *remark;
 	Jsonb	   *document = wa_document_read(body, len, &remark);
 
@@ -477,7 +565,7 @@ init_webhooks(void)
 static WaFiled
 file_document(Jsonb *document)
 {
-	WaFiled		filed = {0};
+	WaFiled		filed = {.http_status = WA_HTTP_OK};
 	WaRows	   *rows;
 	uint64		nstored[NTABLES] = {0};
 	int			nrows;
@@ -615,26 +703,36 @@ static Datum
 make_result(FunctionCallInfo fcinfo, const WaFiled *filed)
 {
 	TupleDesc	tupdesc;
-	Datum		values[] = {
-		Int32GetDatum(1),
-		Int32GetDatum(200),
-		Int32GetDatum(filed->messages),
-		Int32GetDatum(filed->statuses),
-		Int32GetDatum(filed->events),
-		Int32GetDatum(filed->duplicates),
-		Int32GetDatum(filed->unreadable),
-		Int32GetDatum(filed->parked),
-		(Datum) 0
-	};
-	bool		nulls[lengthof(values)] = {0};
+	Datum		values[NRESULTS];
+	bool		nulls[NRESULTS];
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
+	fill_result(filed, 1, values, nulls);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values,
+											 nulls));
+}
 
+/*
+ * Fill in the columns of a whatsapp.ingest_result.
+ */
+static void
+fill_result(const WaFiled *filed, int ord, Datum * values, bool *nulls)
+{
+	const int	numbers[] = {
+		ord, filed->http_status, filed->messages, filed->statuses,
+		filed->events, filed->duplicates, filed->unreadable, filed->parked
+	};
+
+	StaticAssertStmt(lengthof(numbers) == NRESULTS - 1,
+					 "the last column is the error");
+
+	for (int i = 0; i < lengthof(numbers); i++)
+	{
+		values[i] = Int32GetDatum(numbers[i]);
+		nulls[i] = false;
+	}
+	nulls[NRESULTS - 1] = filed->error == NULL;
 	if (filed->error != NULL)
-		values[8] = CStringGetTextDatum(filed->error);
-	else
-		nulls[8] = true;
-	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+		values[NRESULTS - 1] = CStringGetTextDatum(filed->error);
 }

@@ -140,6 +140,7 @@ typedef struct WaQuery
  */
 typedef struct WaFiled
 {
+	int			http_status;	/* what to answer */
 	int			messages;		/* rows that were not there before, */
 	int			statuses;
 	int			events;
@@ -224,11 +225,19 @@ typedef enum WaArchive
 	WA_ARCHIVE_ALL
 } WaArchive;
 
-#define WA_MAX_BODY_SIZE	(3 * 1024 * 1024)
+#define WA_MAX_BODY_SIZE	(3 * 1024 * 1024)	/* as Meta says */
+
+/* What we answer with */
+#define WA_HTTP_OK					200
+#define WA_HTTP_UNAUTHORIZED		401
+#define WA_HTTP_FORBIDDEN			403
+#define WA_HTTP_METHOD_NOT_ALLOWED 405
+#define WA_HTTP_TOO_LARGE			413
 
 extern int	wa_archive;
 
-extern WaFiled wa_webhook_file(const char *body, size_t len);
+extern WaFiled wa_webhook_deliver(const char *body, size_t len,
+								  const char *signature);
 
 /* in front.c */
 

@@ -86,6 +86,11 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF set_secret.kind NOT IN ('access_token', 'app_secret', 'verify_token') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'invalid kind of secret';
+	END IF;
 	IF set_secret.value IS NULL OR set_secret.value !~ '^[!-~]+$' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
@@ -750,7 +755,7 @@ BEGIN
 		ON CONFLICT (phone_number_id, message_id) DO UPDATE
 		SET type = excluded.type, body = excluded.body,
 			wa_id = coalesce(excluded.wa_id, m.wa_id), user_id = coalesce(excluded.user_id, m.user_id),
-			group_id = excluded.group_id, context_id = excluded.context_id,
+			group_id = coalesce(excluded.group_id, m.group_id), context_id = excluded.context_id,
 			sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element
 	)
 	SELECT r.id
@@ -760,7 +765,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.record(bigint[], integer[], text[], integer[], jsonb[], text[]) IS 'for the background worker: records what came of attempts, and returns the rows that others have locked, to be recorded later';
 
-CREATE FUNCTION whatsapp.release_interrupted(before timestamptz) RETURNS void
+CREATE FUNCTION whatsapp.release_interrupted(in_flight bigint[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
@@ -772,10 +777,10 @@ BEGIN
 	WHERE o.id = ANY (ARRAY(
 		SELECT q.id
 		FROM whatsapp.outbox q
-		WHERE q.state = 'sending' AND (q.claimed_at < before OR q.claimed_at IS NULL)
+		WHERE q.state = 'sending' AND q.id <> ALL (in_flight)
 		FOR UPDATE SKIP LOCKED));
 END $$;
-COMMENT ON FUNCTION whatsapp.release_interrupted(timestamptz) IS 'for the background worker: rows that were claimed before it started are being sent by nobody, and may or may not have been accepted by Meta';
+COMMENT ON FUNCTION whatsapp.release_interrupted(bigint[]) IS 'for the background worker, from the rows that it is sending: others in state sending are being sent by nobody, and may or may not have been accepted by Meta';
 
 ------------------------------------------------------------------------------
 -- 5. Dumps and privileges

@@ -67,8 +67,8 @@ SELECT r FROM whatsapp.record(ARRAY[3], ARRAY[1], ARRAY['answered'], ARRAY[200],
 SELECT message_id, direction, type, body, wa_id, status, outbox_id FROM whatsapp.messages WHERE message_id = 'wamid.E';
 
 -- what a worker finds that another has left behind
-UPDATE whatsapp.outbox SET state = 'sending', claimed_at = CASE id WHEN 2 THEN now() + interval '1 minute' END WHERE id IN (2, 5);
-SELECT whatsapp.release_interrupted(now());
+UPDATE whatsapp.outbox SET state = 'sending' WHERE id IN (2, 5);
+SELECT whatsapp.release_interrupted('{1, 2}');
 SELECT id, state, error FROM whatsapp.outbox WHERE id IN (2, 5) ORDER BY id;
 
 -- a number that is paused sends nothing

@@ -29,7 +29,7 @@ FROM whatsapp.messages WHERE direction = 'outbound' ORDER BY 1;
 -- of a group's members each has its own
 SELECT * FROM whatsapp.ingest_unsigned(pg_temp.fixture(:'abs_srcdir', 'status_group'));
 SELECT message_id, status, participant, wa_id FROM whatsapp.statuses WHERE message_id = 'wamid.GROUP' ORDER BY 2, 3;
-SELECT status, status_at FROM whatsapp.messages WHERE message_id = 'wamid.GROUP';
+SELECT status, status_at, wa_id, group_id FROM whatsapp.messages WHERE message_id = 'wamid.GROUP';
 
 -- a reaction, and that it is taken back, in either order
 SELECT * FROM whatsapp.ingest_unsigned(pg_temp.fixture(:'abs_srcdir', 'reaction'));

@@ -10,6 +10,9 @@ SELECT whatsapp.sign('{"a":1}', 'secret');
 -- no secret is set: nobody may
 SELECT * FROM whatsapp.ingest(:'body', whatsapp.sign(:'body', ''));
 
+INSERT INTO whatsapp.secrets (kind, value) VALUES ('app_secret', '');
+SELECT * FROM whatsapp.ingest(:'body', whatsapp.sign(:'body', ''));
+
 SELECT whatsapp.set_app_secret('old-secret');
 SELECT whatsapp.set_app_secret('new-secret');
 SELECT whatsapp.sign(:'body', 'new-secret') AS signature \gset

@@ -70,7 +70,7 @@ char	   *wa_ca_file = NULL;
 
 typedef struct HttpTransfer
 {
-	slist_node	link;			/* in idle_transfers or failed_transfers */
+	dlist_node	link;			/* in one of the lists below */
 	CURL	   *easy;
 	int64		outbox_id;
 	int			attempt;
@@ -86,9 +86,10 @@ typedef struct HttpTransfer
 static CURLM *multi = NULL;
 static struct curl_slist *headers = NULL;
 static MemoryContext transfer_context = NULL;
-static slist_head idle_transfers = SLIST_STATIC_INIT(idle_transfers);
-static slist_head failed_transfers = SLIST_STATIC_INIT(failed_transfers);
-static int	nin_flight = 0;
+static dlist_head idle_transfers = DLIST_STATIC_INIT(idle_transfers);
+static dlist_head active_transfers = DLIST_STATIC_INIT(active_transfers);
+static dlist_head failed_transfers = DLIST_STATIC_INIT(failed_transfers);	/* to start */
+static int	nin_flight = 0;		/* active and failed */
 
 static WaitEventSet *wait_set = NULL;
 static uint32 wait_event = 0;
@@ -179,10 +180,9 @@ wa_http_start(const WaRequest *request)
 	unblock_signals();
 
 	if (result != CURLE_OK)
-	{
 		strlcpy(transfer->error, curl_easy_strerror(result), CURL_ERROR_SIZE);
-		slist_push_head(&failed_transfers, &transfer->link);
-	}
+	dlist_push_tail(result == CURLE_OK ? &active_transfers : &failed_transfers,
+					&transfer->link);
 	nin_flight++;
 }
 
@@ -193,6 +193,22 @@ int
 wa_http_in_flight(void)
 {
 	return nin_flight;
+}
+
+/*
+ * Fill in which outbox rows these are for, and return their number.
+ */
+int
+wa_http_outbox_ids(int64 *ids)
+{
+	dlist_iter	iter;
+	int			n = 0;
+
+	dlist_foreach(iter, &active_transfers)
+		ids[n++] = dlist_container(HttpTransfer, link, iter.cur)->outbox_id;
+	dlist_foreach(iter, &failed_transfers)
+		ids[n++] = dlist_container(HttpTransfer, link, iter.cur)->outbox_id;
+	return n;
 }
 
 /*
@@ -239,14 +255,14 @@ wa_http_next_reply(WaReply *reply)
 	CURLcode	result = CURLE_FAILED_INIT;
 	HttpTransfer *transfer;
 
-	if (!slist_is_empty(&failed_transfers))
-		transfer = slist_container(HttpTransfer, link,
-								   slist_pop_head_node(&failed_transfers));
+	if (!dlist_is_empty(&failed_transfers))
+		transfer = dlist_head_element(HttpTransfer, link, &failed_transfers);
 	else
 		transfer = finished_transfer(&result);
 	if (transfer == NULL)
 		return false;
 
+	dlist_delete(&transfer->link);
 	make_reply(transfer, result, reply);
 	release_transfer(transfer);
 	nin_flight--;
@@ -272,9 +288,9 @@ wa_http_free_reply(WaReply *reply)
 static HttpTransfer *
 get_transfer(void)
 {
-	if (!slist_is_empty(&idle_transfers))
-		return slist_container(HttpTransfer, link,
-							   slist_pop_head_node(&idle_transfers));
+	if (!dlist_is_empty(&idle_transfers))
+		return dlist_container(HttpTransfer, link,
+							   dlist_pop_head_node(&idle_transfers));
 	return MemoryContextAllocZero(transfer_context, sizeof(HttpTransfer));
 }
 
@@ -364,7 +380,7 @@ release_transfer(HttpTransfer *transfer)
 	if (easy != NULL)
 		curl_easy_reset(easy);
 	transfer->easy = easy;
-	slist_push_head(&idle_transfers, &transfer->link);
+	dlist_push_head(&idle_transfers, &transfer->link);
 }
 
 /*
@@ -380,7 +396,7 @@ time_left(long timeout_ms)
 {
 	long		timer_ms;
 
-	if (!slist_is_empty(&failed_transfers))
+	if (!dlist_is_empty(&failed_transfers))
 		return 0;
 	if (timer == DT_NOEND)
 		return timeout_ms;

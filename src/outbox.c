@@ -21,7 +21,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "whatsapp.h"
 
@@ -43,7 +42,7 @@ static WaQuery record_replies = {
 static WaQuery release_rows = {
 	.sql = "SELECT whatsapp.release_interrupted($1)",
 	.nargs = 1,
-	.types = {TIMESTAMPTZOID},
+	.types = {INT8ARRAYOID},
 };
 
 /* What each WaOutcome is, to SQL; in the order of the enum */
@@ -137,13 +136,20 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 }
 
 /*
- * See to rows that are being sent by nobody, as they were claimed before us.
+ * See to rows that are said to be sent, and are by nobody: all but those that
+ * we have in flight.
  */
 void
-wa_outbox_release(TimestampTz before)
+wa_outbox_release(const int64 *in_flight, int nin_flight)
 {
-	Datum		values[] = {TimestampTzGetDatum(before)};
+	Datum	   *ids = palloc(sizeof(Datum) * (nin_flight + 1));
+	Datum		values[1];
 
+	for (int i = 0; i < nin_flight; i++)
+		ids[i] = Int64GetDatum(in_flight[i]);
+	values[0] = PointerGetDatum(construct_array(ids, nin_flight, INT8OID, 8,
+												FLOAT8PASSBYVAL,
+												TYPALIGN_DOUBLE));
 	wa_execute(&release_rows, values, NULL);
 }
 

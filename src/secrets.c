@@ -6,7 +6,7 @@
  * Several secrets may be valid at once, while one replaces another or because
  * there are several apps.  All of them are compared every time, so that the
  * time taken says nothing of which one matched.  Where there is none, nothing
- * matches.
+ * matches; and one that is empty is none, or everybody would know it.
  *
  * The caller has called wa_connect().
  *
@@ -25,7 +25,8 @@
 
 static WaQuery select_secrets = {
 	.sql = "SELECT s.value FROM whatsapp.secrets s"
-	" WHERE s.kind OPERATOR(pg_catalog.=) $1",
+	" WHERE s.kind OPERATOR(pg_catalog.=) $1"
+	" AND s.value OPERATOR(pg_catalog.<>) ''",
 	.nargs = 1,
 	.types = {TEXTOID},
 	.read_only = true,

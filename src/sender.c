@@ -54,8 +54,18 @@
 #define MIN_RECORD_DELAY	50
 #define MAX_RECORD_DELAY	60000
 
-/* How soon to claim again after that has failed, in ms */
+/* How soon to claim again after that has failed, or met a lock; in ms */
 #define CLAIM_RETRY_DELAY	5000
+#define CLAIM_LOCKED_DELAY	200
+
+/* How soon to look again for rows that were left behind, at least; in ms */
+#define MIN_RELEASE_DELAY	1000
+
+/*
+ * After so many lock time-outs, one after the other, it is not single rows
+ * that are locked.
+ */
+#define MAX_LOCK_TIMEOUTS	3
 
 /* Settings: whatsapp.enabled, max_in_flight and poll_interval (ms) */
 bool		wa_enabled = true;
@@ -69,6 +79,15 @@ typedef struct SenderReply
 	int			delay;			/* ms; 0 if it was never tried */
 	TimestampTz not_before;
 } SenderReply;
+
+/* What came of a transaction */
+typedef enum SenderWork
+{
+	WORK_DONE,
+	WORK_LOCKED,				/* somebody holds a lock, or changes the
+								 * extension */
+	WORK_FAILED					/* and it has been reported */
+} SenderWork;
 
 typedef struct SenderBatch
 {
@@ -91,15 +110,14 @@ static MemoryContext reply_context = NULL;
 static List *replies = NIL;		/* of SenderReply */
 static bool claim_is_due = true;
 static TimestampTz claim_not_before = 0;
-static TimestampTz started_at = 0;
-static TimestampTz released_at = 0; /* when we last looked for lost rows */
+static TimestampTz release_not_before = 0;
 
 static void start_sender(int slot);
 static void heed_signals(void);
 static void release_interrupted(void);
 static void release_in_transaction(void *arg);
 static void record_replies(void);
-static bool record_batch(List *batch);
+static SenderWork record_batch(List *batch);
 static void record_in_transaction(void *arg);
 static void postpone(SenderReply *reply);
 static void claim_and_start(void);
@@ -107,8 +125,8 @@ static void claim_in_transaction(void *arg);
 static void wait_for_work(void);
 static long time_to_wait(void);
 static void collect_replies(void);
-static bool in_transaction(const char *activity, void (*work) (void *arg),
-						   void *arg);
+static SenderWork in_transaction(const char *activity,
+								 void (*work) (void *arg), void *arg);
 static bool extension_is_here(void);
 
 /*
@@ -161,7 +179,6 @@ start_sender(int slot)
 										  "whatsapp replies",
 										  ALLOCSET_DEFAULT_SIZES);
 	wa_http_init();
-	started_at = GetCurrentTimestamp();
 }
 
 /*
@@ -187,25 +204,32 @@ heed_signals(void)
 }
 
 /*
- * See to rows that were claimed by a sender before us: when we start, and now
- * and then, as some may have been locked, or have come out of a dump.
+ * See to rows that another sender has left behind: when we start, and now and
+ * then, as some may have been locked, or have come out of a dump.
  */
 static void
 release_interrupted(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (extension_is_gone ||
-		!TimestampDifferenceExceeds(released_at, now, wa_poll_interval))
+	if (extension_is_gone || release_not_before > now)
 		return;
 	in_transaction("releasing interrupted rows", release_in_transaction, NULL);
-	released_at = now;
+	release_not_before = TimestampTzPlusMilliseconds(now, Max(wa_poll_interval,
+															  MIN_RELEASE_DELAY));
 }
 
 static void
 release_in_transaction(void *arg)
 {
-	wa_outbox_release(started_at);
+	int64	   *ids = palloc(sizeof(int64) * (wa_http_in_flight() +
+											  list_length(replies) + 1));
+	int			n = wa_http_outbox_ids(ids);
+	ListCell   *cell;
+
+	foreach(cell, replies)
+		ids[n++] = ((SenderReply *) lfirst(cell))->reply.outbox_id;
+	wa_outbox_release(ids, n);
 }
 
 /*
@@ -217,6 +241,7 @@ record_replies(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *due = NIL;
+	int			nlocked = 0;
 	ListCell   *cell;
 	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
 
@@ -228,15 +253,19 @@ record_replies(void)
 			due = lappend(due, reply);
 	}
 
-	if (due != NIL && !record_batch(due))
+	if (due != NIL && record_batch(due) != WORK_DONE)
 	{
 		foreach(cell, due)
 		{
 			SenderReply *reply = lfirst(cell);
+			SenderWork	work = WORK_LOCKED;
 
 			if (extension_is_gone)
 				break;
-			if (!record_batch(list_make1(reply)))
+			if (nlocked < MAX_LOCK_TIMEOUTS)
+				work = record_batch(list_make1(reply));
+			nlocked = work == WORK_LOCKED ? nlocked + 1 : 0;
+			if (work != WORK_DONE)
 				postpone(reply);
 
 			/* this may take its time; transfers must not time out meanwhile */
@@ -248,12 +277,13 @@ record_replies(void)
 }
 
 /*
- * Returns false if nothing was recorded.
+ * Record some replies, all or none but those whose rows are locked.
  */
-static bool
+static SenderWork
 record_batch(List *list)
 {
 	SenderBatch batch;
+	SenderWork	work;
 	ListCell   *cell;
 
 	batch.nreplies = 0;
@@ -262,8 +292,9 @@ record_batch(List *list)
 	foreach(cell, list)
 		batch.replies[batch.nreplies++] = lfirst(cell);
 
-	if (!in_transaction("recording", record_in_transaction, &batch))
-		return false;
+	work = in_transaction("recording", record_in_transaction, &batch);
+	if (work != WORK_DONE)
+		return work;
 
 	for (int i = 0; i < batch.nreplies; i++)
 	{
@@ -278,7 +309,7 @@ record_batch(List *list)
 			pfree(reply);
 		}
 	}
-	return true;
+	return WORK_DONE;
 }
 
 static void
@@ -308,6 +339,7 @@ static void
 claim_and_start(void)
 {
 	SenderClaim claim = {0};
+	SenderWork	work;
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight() -
 		list_length(replies);
@@ -319,10 +351,13 @@ claim_and_start(void)
 	if (!wa_enabled || !wa_shared_enabled())
 		return;
 
-	if (!in_transaction("claiming", claim_in_transaction, &claim))
+	work = in_transaction("claiming", claim_in_transaction, &claim);
+	if (work != WORK_DONE)
 	{
-		claim_not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   CLAIM_RETRY_DELAY);
+		claim_not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										work == WORK_LOCKED ?
+										CLAIM_LOCKED_DELAY : CLAIM_RETRY_DELAY);
 		return;
 	}
 
@@ -399,14 +434,12 @@ collect_replies(void)
 }
 
 /*
- * Do some work in a transaction of its own.  Returns false if it was not
- * done, because the extension is being changed, or because of an error, which
- * has been reported.
+ * Do some work in a transaction of its own.
  */
-static bool
+static SenderWork
 in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 {
-	volatile bool done = false;
+	volatile SenderWork result = WORK_LOCKED;
 
 	PG_TRY();
 	{
@@ -422,16 +455,20 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 			work(arg);
 			SPI_finish();
 			PopActiveSnapshot();
-			done = true;
+			result = WORK_DONE;
 		}
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
 	{
-		done = false;
+		/* a lock that is held for long would fill the log */
+		result = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ?
+			WORK_LOCKED : WORK_FAILED;
+
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(turn_context);
-		EmitErrorReport();
+		if (result == WORK_FAILED)
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
 		RESUME_INTERRUPTS();
@@ -441,7 +478,7 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 	MemoryContextSwitchTo(turn_context);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	return done;
+	return result;
 }
 
 /*

@@ -209,21 +209,24 @@ static char *
 write_insert(const WaTable *table, bool one)
 {
 	StringInfoData sql;
-	const char *key = table->computed_value ? table->computed_value :
-	table->key;
+	const char *key = table->key;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO whatsapp.%s (", table->name);
 	append_columns(&sql, table, "");
-	if (table->computed_name != NULL)
-		appendStringInfo(&sql, ", %s", table->computed_name);
+	for (const WaComputed *c = table->computed; c && c->name; c++)
+	{
+		appendStringInfo(&sql, ", %s", c->name);
+		if (strcmp(c->name, table->key) == 0)
+			key = c->value;
+	}
 
 	appendStringInfoString(&sql, ") SELECT ");
 	if (!one)
 		appendStringInfo(&sql, "DISTINCT ON (%s) ", key);
 	append_columns(&sql, table, "r.");
-	if (table->computed_name != NULL)
-		appendStringInfo(&sql, ", %s", table->computed_value);
+	for (const WaComputed *c = table->computed; c && c->name; c++)
+		appendStringInfo(&sql, ", %s", c->value);
 	append_source(&sql, table, one);
 	if (!one)
 		appendStringInfo(&sql, " ORDER BY %s, %s", key, table->best_first);
@@ -293,13 +296,13 @@ write_settle(const WaTable *table, bool one)
 }
 
 /*
- * Append the columns of a table, each with a prefix.
+ * Append the columns of a table that come from its rows, each with a prefix.
  */
 static void
 append_columns(StringInfo sql, const WaTable *table, const char *prefix)
 {
 	for (int i = 0; i < table->ncolumns; i++)
-		if (!is_listed_before(table, i))
+		if (!is_listed_before(table, i) && !table->columns[i].unstored)
 			appendStringInfo(sql, "%s%s%s", i > 0 ? ", " : "", prefix,
 							 table->columns[i].name);
 }

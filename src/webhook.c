@@ -123,12 +123,12 @@ static const WaColumn reaction_columns[] =
 	NUMBER_COLUMN, \
 	{"message_id", "id", WA_TEXT, true}, \
 	{"status", "status", WA_TEXT, true}, \
-	{"wa_id", "recipient_id", WA_TEXT}, \
 	{"user_id", "recipient_user_id", WA_TEXT}
 
 static const WaColumn status_columns[] =
 {
 	STATUS_COLUMNS,
+	{"wa_id", "recipient_id", WA_TEXT},
 	{"participant", "recipient_participant_user_id", WA_TEXT},
 	{"participant", "recipient_participant_id", WA_TEXT},
 	{"participant", "participant_recipient_id", WA_TEXT},
@@ -144,9 +144,21 @@ static const WaColumn status_columns[] =
 static const WaColumn message_status_columns[] =
 {
 	STATUS_COLUMNS,
+	{"recipient_id", "recipient_id", WA_TEXT,.unstored = true},
+	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
 	{"direction", "=outbound", WA_TEXT},
 	{"status_at", "timestamp", WA_TIME},
 	{"error_code", "errors.code", WA_INT},
+};
+
+/* the recipient is a person or a group, and only the type tells */
+static const WaComputed message_status_computed[] =
+{
+	{"wa_id", "CASE WHEN r.recipient_type IS DISTINCT FROM 'group'"
+	" THEN r.recipient_id END"},
+	{"group_id", "CASE WHEN r.recipient_type OPERATOR(pg_catalog.=) 'group'"
+	" THEN r.recipient_id END"},
+	{NULL}
 };
 
 /* changes that are not filed, or not wholly, in tables of their own */
@@ -183,20 +195,31 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
  * An event has no id.  What makes it this one is all that it says; of two
  * that say the same at the same time, one is a repetition.
  */
+static const WaComputed event_computed[] =
+{
+	{"event_id", "whatsapp.event_id(r.waba_id, r.at, r.element)"},
+	{NULL}
+};
+
+static const WaComputed document_computed[] =
+{
+	{"event_id", "whatsapp.event_id(NULL, NULL, r.element)"},
+	{NULL}
+};
+
 #define EVENT_TABLE(desc_columns) \
 	.name = "events", \
 	.filing = WA_FALLBACK, \
 	.ncolumns = lengthof(desc_columns), \
 	.columns = desc_columns, \
-	.computed_name = "event_id", \
 	.key = "event_id", \
 	.best_first = "r.element", \
 	.on_conflict = "DO NOTHING"
 
 /*
  * Of two values the one that the newer webhook told, if it told one.  Two of
- * the same second are told apart by what they say, so that it does not matter
- * which of them comes first.
+ * the same second are told apart by what they say, so that of two it does not
+ * matter which comes first.
  */
 #define NEWEST(table, column) \
 	"CASE WHEN (coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
@@ -214,7 +237,9 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
 	" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)" \
 	" whatsapp.status_rank(messages.status)" \
 	" OR excluded.status OPERATOR(pg_catalog.=) messages.status" \
-	" AND excluded.status_at OPERATOR(pg_catalog.<) messages.status_at)"
+	" AND excluded.status_at IS NOT NULL" \
+	" AND (messages.status_at IS NULL" \
+	" OR excluded.status_at OPERATOR(pg_catalog.<) messages.status_at))"
 
 #define FARTHEST(column) \
 	"CASE WHEN " IS_FARTHER " THEN excluded." column \
@@ -305,6 +330,7 @@ static const WaTable webhook_tables[NTABLES] =
 		.other_types = not_of_sent_messages,
 		.ncolumns = lengthof(message_status_columns),
 		.columns = message_status_columns,
+		.computed = message_status_computed,
 		.where = "whatsapp.status_rank(r.status) IS NOT NULL",
 		.key = "phone_number_id, message_id",
 		.best_first = "whatsapp.status_rank(r.status) DESC,"
@@ -312,26 +338,28 @@ static const WaTable webhook_tables[NTABLES] =
 		.on_conflict = "DO UPDATE SET"
 		" wa_id = coalesce(messages.wa_id, excluded.wa_id),"
 		" user_id = coalesce(messages.user_id, excluded.user_id),"
+		" group_id = coalesce(messages.group_id, excluded.group_id),"
 		" status = " FARTHEST("status") ","
 		" status_at = " FARTHEST("status_at") ","
 		" error_code = " FARTHEST("error_code")
 		" WHERE " IS_FARTHER
 		" OR messages.wa_id IS NULL AND excluded.wa_id IS NOT NULL"
-		" OR messages.user_id IS NULL AND excluded.user_id IS NOT NULL",
+		" OR messages.user_id IS NULL AND excluded.user_id IS NOT NULL"
+		" OR messages.group_id IS NULL AND excluded.group_id IS NOT NULL",
 	},
 	[CHANGE_EVENTS] = {
 		.path = "entry.changes",
-		.computed_value = "whatsapp.event_id(r.waba_id, r.at, r.element)",
+		.computed = event_computed,
 		EVENT_TABLE(change_columns),
 	},
 	[ENTRY_EVENTS] = {
 		.path = "entry",
-		.computed_value = "whatsapp.event_id(r.waba_id, r.at, r.element)",
+		.computed = event_computed,
 		EVENT_TABLE(entry_columns),
 	},
 	[DOCUMENT_EVENTS] = {
 		.path = "",
-		.computed_value = "whatsapp.event_id(NULL, NULL, r.element)",
+		.computed = document_computed,
 		EVENT_TABLE(document_columns),
 	},
 };

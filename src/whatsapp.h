@@ -48,7 +48,15 @@ typedef struct WaColumn
 								 * what follows is the value */
 	WaType		type;
 	bool		required;		/* there is no row without it */
+	bool		unstored;		/* it is for what is computed, see below */
 } WaColumn;
+
+/* A column that is computed: SQL over a row named r */
+typedef struct WaComputed
+{
+	const char *name;			/* NULL after the last one */
+	const char *value;
+} WaComputed;
 
 /* What becomes of an object that lacks a required column */
 typedef enum WaFiling
@@ -71,8 +79,7 @@ typedef struct WaTable
 	const WaColumn *columns;
 
 	/* how store.c puts the rows into the table; SQL over a row named r */
-	const char *computed_name;	/* one more column, and what to set it to */
-	const char *computed_value;
+	const WaComputed *computed; /* further columns, or NULL */
 	const char *where;			/* which rows to take, or NULL for all */
 	const char *key;			/* unique columns of the table */
 	const char *best_first;		/* which of several rows of one key to take */
@@ -255,6 +262,7 @@ extern char *wa_ca_file;
 extern void wa_http_init(void);
 extern void wa_http_start(const WaRequest *request);
 extern int	wa_http_in_flight(void);
+extern int	wa_http_outbox_ids(int64 *ids);
 extern bool wa_http_wait(long timeout_ms);
 extern bool wa_http_next_reply(WaReply *reply);
 extern void wa_http_free_reply(WaReply *reply);
@@ -283,7 +291,7 @@ extern void wa_shared_end_well(void);
 extern WaRequest *wa_outbox_claim(int limit, int *nrequests);
 extern void wa_outbox_record(WaReply *const *replies, int nreplies,
 							 bool *is_left);
-extern void wa_outbox_release(TimestampTz before);
+extern void wa_outbox_release(const int64 *in_flight, int nin_flight);
 
 /* in sender.c */
 extern bool wa_enabled;

@@ -6,6 +6,7 @@ use warnings;
 
 use lib 'test/perl';
 use Whatsapp;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $graph = start_graph();
@@ -133,6 +134,36 @@ $node->safe_psql('postgres',
 wait_for_state($node, "body = 'poison'", 'sent',
 	'and that once the reason is gone');
 is(graph_requests($graph, '15550000004'), 50, 'each was sent once');
+# A table that somebody has locked: what was answered meanwhile is recorded
+# afterwards, and the log is not filled with it
+graph_post($graph, '/_script',
+	{ recipient => '15550000005', hold => JSON::PP::true });
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) SELECT '15550000005', 'table' FROM generate_series(1, 20)"
+);
+ok( wait_until(
+		'all are under way',
+		sub { graph_get($graph, '/_count')->{in_flight} == 20 }),
+	'twenty are under way');
+$session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; LOCK TABLE whatsapp.outbox');
+graph_post($graph, '/_release');
+ok( wait_until(
+		'the sender has met the lock',
+		sub {
+			$node->safe_psql('postgres',
+				"SELECT count(*) FROM pg_locks WHERE pid = $sender AND NOT granted"
+			) eq '1';
+		}),
+	'the table is locked when they are answered');
+$session->query_safe('COMMIT');
+$session->quit;
+wait_for_state($node, "body = 'table'", 'sent',
+	'they are recorded when it is free');
+is(graph_requests($graph, '15550000005'), 20, 'each was sent once');
+unlike(slurp_file($node->logfile), qr/lock timeout/,
+	'nothing is said of it in the log');
+
 is(sender_pid($node), $sender, 'all by one and the same sender');
 
 $node->stop;

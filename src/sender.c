@@ -258,12 +258,19 @@ record_replies(void)
 		foreach(cell, due)
 		{
 			SenderReply *reply = lfirst(cell);
-			SenderWork	work = WORK_LOCKED;
+			SenderWork	work;
 
 			if (extension_is_gone)
 				break;
-			if (nlocked < MAX_LOCK_TIMEOUTS)
-				work = record_batch(list_make1(reply));
+			if (nlocked == MAX_LOCK_TIMEOUTS)
+			{
+				/* it has not been tried, and is to be before those that have */
+				reply->not_before = TimestampTzPlusMilliseconds(now,
+																MIN_RECORD_DELAY);
+				continue;
+			}
+
+			work = record_batch(list_make1(reply));
 			nlocked = work == WORK_LOCKED ? nlocked + 1 : 0;
 			if (work != WORK_DONE)
 				postpone(reply);

@@ -164,6 +164,49 @@ is(graph_requests($graph, '15550000005'), 20, 'each was sent once');
 unlike(slurp_file($node->logfile), qr/lock timeout/,
 	'nothing is said of it in the log');
 
+# Somebody who files webhooks in a long transaction locks the messages that
+# they are about, which may be some that are to be recorded: more of them than
+# it takes to give up for a while
+my @locked = map { "1555000010$_" } 1 .. 6;
+graph_post($graph, '/_script',
+	{ recipient => $_, hold => JSON::PP::true, raw => qq({"messages":[{"id":"wamid.$_"}]}) })
+  foreach @locked;
+graph_post($graph, '/_script',
+	{ recipient => '15550000006', hold => JSON::PP::true });
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) SELECT r, 'filed' FROM unnest('{"
+	  . join(',', @locked)
+	  . "}'::text[]) r UNION ALL SELECT '15550000006', 'beside' FROM generate_series(1, 20)"
+);
+ok( wait_until(
+		'all are under way',
+		sub { graph_get($graph, '/_count')->{in_flight} == 26 }),
+	'all are under way');
+$session = $node->background_psql('postgres');
+$session->query_safe(
+	"BEGIN; SELECT whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_object('changes', jsonb_build_object('value', jsonb_build_object('metadata', jsonb_build_object('phone_number_id', '"
+	  . NUMBER
+	  . "'), 'statuses', (SELECT jsonb_agg(jsonb_build_object('id', 'wamid.' || r, 'status', 'delivered')) FROM unnest('{"
+	  . join(',', @locked)
+	  . "}'::text[]) r))))))");
+graph_post($graph, '/_release');
+wait_for_state($node, "body = 'beside'", 'sent',
+	'others are recorded beside messages that are locked');
+is( $node->safe_psql('postgres',
+		"SELECT DISTINCT state FROM whatsapp.outbox WHERE body = 'filed'"),
+	'sending',
+	'which are not');
+$session->query_safe('COMMIT');
+$session->quit;
+wait_for_state($node, "body = 'filed'", 'sent',
+	'but are when they are free');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT count(*) FROM whatsapp.messages WHERE body = 'filed' AND status = 'delivered' AND outbox_id IS NOT NULL"
+	),
+	'6',
+	'with the status that was told before the answer was recorded');
+
 is(sender_pid($node), $sender, 'all by one and the same sender');
 
 $node->stop;

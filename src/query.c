@@ -36,7 +36,7 @@ wa_connect(void)
  * SPI_tuptable.
  */
 void
-wa_execute(WaQuery *query, Datum * values, const char *nulls)
+wa_execute(WaQuery *query, Datum *values, const char *nulls)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			result;

@@ -113,8 +113,8 @@ static void shred_value(ShredState *state, const ShredNode *node,
 						JsonbValue *value);
 static bool hold_value(ShredState *state, const ShredTarget *target,
 					   const JsonbValue *value);
-static bool convert_value(WaType type, const JsonbValue *value, Datum * datum);
-static bool convert_number(const char *str, WaType type, Datum * datum);
+static bool convert_value(WaType type, const JsonbValue *value, Datum *datum);
+static bool convert_number(const char *str, WaType type, Datum *datum);
 static void give_values(ShredState *state, const ShredNode *node,
 						const int *first_row);
 static void settle_fallback(ShredState *state, int table,
@@ -495,7 +495,7 @@ hold_value(ShredState *state, const ShredTarget *target,
  * An empty string says as little as no string.
  */
 static bool
-convert_value(WaType type, const JsonbValue *value, Datum * datum)
+convert_value(WaType type, const JsonbValue *value, Datum *datum)
 {
 	char	   *str;
 
@@ -533,7 +533,7 @@ convert_value(WaType type, const JsonbValue *value, Datum * datum)
 }
 
 static bool
-convert_number(const char *str, WaType type, Datum * datum)
+convert_number(const char *str, WaType type, Datum *datum)
 {
 	char	   *end;
 	int64		number;

@@ -76,7 +76,10 @@ static void store_one(WaStore *store, int t, const WaRows *rows,
 static void store_many(WaStore *store, int t, const WaRows *rows,
 					   uint64 *nstored);
 static void store_with(WaStore *store, int t, bool one, int nrows,
-					   Datum * values, const char *nulls, uint64 *nstored);
+					   Datum *values, const char *nulls, uint64 *nstored);
+static void prepare_query(WaStore *store, const WaTable *table, bool one,
+						  WaQuery *query,
+						  char *(*write) (const WaTable *table, bool one));
 static Datum column_array(const WaTable *table, const WaRows *rows, int i);
 static char *write_insert(const WaTable *table, bool one);
 static char *write_settle(const WaTable *table, bool one);
@@ -85,7 +88,6 @@ static void append_columns(StringInfo sql, const WaTable *table,
 static void append_key(StringInfo sql, const WaTable *table,
 					   const char *prefix);
 static void append_source(StringInfo sql, const WaTable *table, bool one);
-static void set_types(WaQuery *query, const WaTable *table, bool one);
 static bool is_listed_before(const WaTable *table, int i);
 
 /*
@@ -147,34 +149,51 @@ store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored)
  * Store what is given as parameters: insert it, and settle what could not be.
  */
 static void
-store_with(WaStore *store, int t, bool one, int nrows, Datum * values,
+store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
 		   const char *nulls, uint64 *nstored)
 {
 	const WaTable *table = &store->tables[t];
 	StoreTable *queries = &store->queries[t];
 	WaQuery    *insert = one ? &queries->insert_one : &queries->insert_many;
 	WaQuery    *settle = one ? &queries->settle_one : &queries->settle_many;
-	MemoryContext oldcontext = MemoryContextSwitchTo(store->context);
 
-	if (insert->sql == NULL)
-	{
-		set_types(insert, table, one);
-		insert->sql = write_insert(table, one);
-	}
-	if (settle->sql == NULL && table->keeps_losers)
-	{
-		set_types(settle, table, one);
-		settle->sql = write_settle(table, one);
-	}
-	MemoryContextSwitchTo(oldcontext);
-
+	prepare_query(store, table, one, insert, write_insert);
 	wa_execute(insert, values, nulls);
 	*nstored = SPI_processed;
 	if (*nstored < nrows && table->keeps_losers)
 	{
+		prepare_query(store, table, one, settle, write_settle);
 		wa_execute(settle, values, nulls);
 		*nstored += SPI_processed;
 	}
+}
+
+/*
+ * Write a query, if it is needed for the first time.
+ */
+static void
+prepare_query(WaStore *store, const WaTable *table, bool one, WaQuery *query,
+			  char *(*write) (const WaTable *table, bool one))
+{
+	MemoryContext oldcontext;
+
+	if (query->sql != NULL)
+		return;
+	if (table->ncolumns > WA_MAX_PARAMS)
+		elog(ERROR, "too many columns for table %s", table->name);
+
+	query->nargs = table->ncolumns;
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		WaType		type = table->columns[i].type;
+
+		query->types[i] = one ? sql_types[type].type :
+			sql_types[type].array_type;
+	}
+
+	oldcontext = MemoryContextSwitchTo(store->context);
+	query->sql = write(table, one);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 /*
@@ -354,22 +373,6 @@ append_source(StringInfo sql, const WaTable *table, bool one)
 	appendStringInfoChar(sql, ')');
 	if (table->where != NULL)
 		appendStringInfo(sql, " WHERE %s", table->where);
-}
-
-static void
-set_types(WaQuery *query, const WaTable *table, bool one)
-{
-	if (table->ncolumns > WA_MAX_PARAMS)
-		elog(ERROR, "too many columns for table %s", table->name);
-
-	query->nargs = table->ncolumns;
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		WaType		type = table->columns[i].type;
-
-		query->types[i] = one ? sql_types[type].type :
-			sql_types[type].array_type;
-	}
 }
 
 static bool

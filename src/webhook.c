@@ -221,12 +221,12 @@ static const WaComputed document_computed[] =
  * the same second are told apart by what they say, so that of two it does not
  * matter which comes first.
  */
-#define NEWEST(table, column) \
+#define NEWEST(column) \
 	"CASE WHEN (coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
 	" OPERATOR(pg_catalog.<)" \
-	" (coalesce(" table ".last_seen, '-infinity'), " table ".element)" \
-	" THEN coalesce(" table "." column ", excluded." column ")" \
-	" ELSE coalesce(excluded." column ", " table "." column ") END"
+	" (coalesce(contacts.last_seen, '-infinity'), contacts.element)" \
+	" THEN coalesce(contacts." column ", excluded." column ")" \
+	" ELSE coalesce(excluded." column ", contacts." column ") END"
 
 /*
  * Of two statuses the one that is farther, or of two that are as far, the one
@@ -273,11 +273,11 @@ static const WaTable webhook_tables[NTABLES] =
 		.best_first = "r.last_seen DESC NULLS LAST,"
 		" r.name DESC NULLS LAST, r.element DESC",
 		.on_conflict = "DO UPDATE SET"
-		" wa_id = " NEWEST("contacts", "wa_id") ","
-		" parent_user_id = " NEWEST("contacts", "parent_user_id") ","
-		" name = " NEWEST("contacts", "name") ","
-		" username = " NEWEST("contacts", "username") ","
-		" element = " NEWEST("contacts", "element") ","
+		" wa_id = " NEWEST("wa_id") ","
+		" parent_user_id = " NEWEST("parent_user_id") ","
+		" name = " NEWEST("name") ","
+		" username = " NEWEST("username") ","
+		" element = " NEWEST("element") ","
 		" first_seen = least(contacts.first_seen, excluded.first_seen),"
 		" last_seen = greatest(contacts.last_seen, excluded.last_seen)"
 		" WHERE (contacts.last_seen, contacts.element)"
@@ -403,7 +403,7 @@ static const char *store_in_subtransaction(WaStore *target,
 static bool will_pass(int sqlerrcode);
 static void archive(const char *body, size_t len, const char *reason);
 static Datum make_result(FunctionCallInfo fcinfo, const WaFiled *filed);
-static void fill_result(const WaFiled *filed, int ord, Datum * values,
+static void fill_result(const WaFiled *filed, int ord, Datum *values,
 						bool *nulls);
 
 PG_FUNCTION_INFO_V1(whatsapp_ingest);
@@ -745,7 +745,7 @@ make_result(FunctionCallInfo fcinfo, const WaFiled *filed)
  * Fill in the columns of a whatsapp.ingest_result.
  */
 static void
-fill_result(const WaFiled *filed, int ord, Datum * values, bool *nulls)
+fill_result(const WaFiled *filed, int ord, Datum *values, bool *nulls)
 {
 	const int	numbers[] = {
 		ord, filed->http_status, filed->messages, filed->statuses,

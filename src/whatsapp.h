@@ -214,7 +214,7 @@ extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
 
 /* in query.c */
 extern void wa_connect(void);
-extern void wa_execute(WaQuery *query, Datum * values, const char *nulls);
+extern void wa_execute(WaQuery *query, Datum *values, const char *nulls);
 
 /* in store.c */
 extern WaStore *wa_store_create(const WaTable *tables, int ntables);

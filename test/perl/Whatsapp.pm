@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   NUMBER TOKEN SECRET VERIFY_TOKEN
   new_cluster add_number start_graph start_front stop_program
-  graph_post graph_get graph_url graph_requests
+  graph_post graph_get graph_url graph_requests wait_for_in_flight
   fixture wait_until wait_for_state wait_for_sender sender_pid
 );
 
@@ -168,6 +168,18 @@ sub graph_requests
 	return graph_get($graph,
 		'/_count' . (defined $recipient ? "?recipient=$recipient" : ''))
 	  ->{requests};
+}
+
+# Test that so many requests come to be under way, unanswered.
+sub wait_for_in_flight
+{
+	my ($graph, $n, $what) = @_;
+
+	return ok(
+		wait_until(
+			"$n are under way",
+			sub { graph_get($graph, '/_count')->{in_flight} == $n }),
+		$what);
 }
 
 # The bytes of a webhook of ours.

@@ -22,10 +22,7 @@ graph_post($graph, '/_script',
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'slow')"
 );
-ok( wait_until(
-		'the slow one is under way',
-		sub { graph_get($graph, '/_count')->{in_flight} == 1 }),
-	'the server has it, and does not answer');
+wait_for_in_flight($graph, 1, 'the server has it, and does not answer');
 
 # Others come and go in the meantime
 foreach my $i (1 .. 5)
@@ -80,10 +77,7 @@ graph_post($graph, '/_script',
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000003', 'locked')"
 );
-ok( wait_until(
-		'it is under way',
-		sub { graph_get($graph, '/_count')->{in_flight} == 1 }),
-	'another is under way');
+wait_for_in_flight($graph, 1, 'another is under way');
 my $session = $node->background_psql('postgres');
 $session->query_safe(
 	"BEGIN; SELECT id FROM whatsapp.outbox WHERE body = 'locked' FOR UPDATE");
@@ -112,10 +106,7 @@ graph_post($graph, '/_script',
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) SELECT '15550000004', CASE i WHEN 25 THEN 'poison' ELSE 'antidote' END FROM generate_series(1, 50) i"
 );
-ok( wait_until(
-		'all are under way',
-		sub { graph_get($graph, '/_count')->{in_flight} == 50 }),
-	'fifty are under way');
+wait_for_in_flight($graph, 50, 'fifty are under way');
 graph_post($graph, '/_release');
 ok( wait_until(
 		'the others are recorded',
@@ -141,10 +132,7 @@ graph_post($graph, '/_script',
 $node->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) SELECT '15550000005', 'table' FROM generate_series(1, 20)"
 );
-ok( wait_until(
-		'all are under way',
-		sub { graph_get($graph, '/_count')->{in_flight} == 20 }),
-	'twenty are under way');
+wait_for_in_flight($graph, 20, 'twenty are under way');
 $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN; LOCK TABLE whatsapp.outbox');
 graph_post($graph, '/_release');
@@ -178,10 +166,7 @@ $node->safe_psql('postgres',
 	  . join(',', @locked)
 	  . "}'::text[]) r UNION ALL SELECT '15550000006', 'beside' FROM generate_series(1, 20)"
 );
-ok( wait_until(
-		'all are under way',
-		sub { graph_get($graph, '/_count')->{in_flight} == 26 }),
-	'all are under way');
+wait_for_in_flight($graph, 26, 'all are under way');
 $session = $node->background_psql('postgres');
 $session->query_safe(
 	"BEGIN; SELECT whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_object('changes', jsonb_build_object('value', jsonb_build_object('metadata', jsonb_build_object('phone_number_id', '"

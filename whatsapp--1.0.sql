@@ -177,7 +177,8 @@ COMMENT ON FUNCTION whatsapp.add_number(text, text, text, text, text, text) IS '
 ------------------------------------------------------------------------------
 -- 2. Webhooks
 --
--- Which part of a webhook goes to which column is said in src/webhook.c.
+-- Which part of a webhook goes to which column is said in src/fields.c, and by
+-- whatsapp.webhook_paths().
 --
 -- Meta delivers at least once and in no order.  So each table has a key that
 -- is Meta's own, and whatever comes again changes nothing.  There are no
@@ -218,8 +219,17 @@ CREATE TABLE whatsapp.messages (
 	body text,
 	wa_id text,
 	user_id text,
+	parent_user_id text,
 	group_id text,
 	context_id text,
+	forwarded boolean,
+	target_id text,
+	reply_id text,
+	payload text,
+	response jsonb,
+	referral jsonb,
+	ctwa_clid text,
+	media_id text,
 	status text,
 	status_at timestamptz,
 	error_code integer,
@@ -231,15 +241,24 @@ CREATE TABLE whatsapp.messages (
 );
 CREATE INDEX messages_wa_id_idx ON whatsapp.messages (phone_number_id, wa_id, sent_at);
 COMMENT ON TABLE whatsapp.messages IS 'messages, received and sent';
-COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number; empty if the webhook did not tell it';
 COMMENT ON COLUMN whatsapp.messages.message_id IS 'Meta''s id of the message (wamid)';
 COMMENT ON COLUMN whatsapp.messages.direction IS 'inbound or outbound, as seen from us';
 COMMENT ON COLUMN whatsapp.messages.type IS 'Meta''s word for what it is: text, image, interactive, reaction and so on; NULL if only a status of it is known: it was sent by other means than the outbox';
-COMMENT ON COLUMN whatsapp.messages.body IS 'what a person would read of it: text, caption, title of the button pressed';
+COMMENT ON COLUMN whatsapp.messages.body IS 'what a person would read of it: text, caption, title of the button pressed, the emoji of a reaction, the new text of an edit';
 COMMENT ON COLUMN whatsapp.messages.wa_id IS 'WhatsApp id of the other side, as it came; a phone number in digits';
 COMMENT ON COLUMN whatsapp.messages.user_id IS 'business-scoped user id (BSUID) of the other side, as it came';
+COMMENT ON COLUMN whatsapp.messages.parent_user_id IS 'parent BSUID of the other side, as it came';
 COMMENT ON COLUMN whatsapp.messages.group_id IS 'the group it was written to';
-COMMENT ON COLUMN whatsapp.messages.context_id IS 'id of the message that it answers or forwards';
+COMMENT ON COLUMN whatsapp.messages.context_id IS 'id of the message that it quotes or answers; it need not be known here';
+COMMENT ON COLUMN whatsapp.messages.forwarded IS 'true if it was forwarded';
+COMMENT ON COLUMN whatsapp.messages.target_id IS 'id of the message that it reacts to, edits or revokes; it need not be known here';
+COMMENT ON COLUMN whatsapp.messages.reply_id IS 'of an answer by button or list, the id that was given to what was chosen';
+COMMENT ON COLUMN whatsapp.messages.payload IS 'of an answer by a template''s button, the payload that was given to it';
+COMMENT ON COLUMN whatsapp.messages.response IS 'what was filled in or decided: the fields of a flow or address, a call permission, a payment method';
+COMMENT ON COLUMN whatsapp.messages.referral IS 'the ad or post that it came from';
+COMMENT ON COLUMN whatsapp.messages.ctwa_clid IS 'the click on an ad that it came from';
+COMMENT ON COLUMN whatsapp.messages.media_id IS 'image, video, audio, document or sticker; see whatsapp.media';
 COMMENT ON COLUMN whatsapp.messages.status IS 'how far it has got, of those sent: accepted, sent, failed, delivered, read, played; whatsapp.statuses has the history';
 COMMENT ON COLUMN whatsapp.messages.status_at IS 'since when, as Meta tells it';
 COMMENT ON COLUMN whatsapp.messages.error_code IS 'code of its error, if Meta tells one';
@@ -269,6 +288,68 @@ COMMENT ON COLUMN whatsapp.reactions.emoji IS 'the emoji; NULL once it has been 
 COMMENT ON COLUMN whatsapp.reactions.reaction_id IS 'id of the reaction as a message; it is in whatsapp.messages, too';
 COMMENT ON COLUMN whatsapp.reactions.at IS 'when, as Meta tells it';
 
+CREATE FUNCTION whatsapp.media_digest(sha256 text) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN sha256 ~ '^[0-9A-Fa-f]{64}$' THEN decode(sha256, 'hex')
+	WHEN sha256 ~ '^[0-9A-Za-z+/]{43}=$' THEN decode(sha256, 'base64')
+END;
+COMMENT ON FUNCTION whatsapp.media_digest(text) IS 'the SHA-256 digest that Meta writes in base64 or hexadecimal digits; NULL if it is neither';
+
+CREATE FUNCTION whatsapp.url_expiry(url text, at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN url ~ '[?&]ext=[0-9]{1,11}(&|$)'
+		THEN 'epoch'::timestamptz + make_interval(secs => substring(url FROM '[?&]ext=([0-9]+)')::double precision)
+	WHEN url IS NOT NULL THEN at + interval '5 minutes'
+END;
+COMMENT ON FUNCTION whatsapp.url_expiry(text, timestamptz) IS 'until when the URL of a medium works: what it says itself, or five minutes after the message''s time, as Meta''s URLs live no longer';
+
+CREATE FUNCTION whatsapp.media_expiry(at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN at + interval '168 hours';
+COMMENT ON FUNCTION whatsapp.media_expiry(timestamptz) IS 'until when Meta keeps what came with a message: seven days';
+
+CREATE TABLE whatsapp.media (
+	phone_number_id text NOT NULL,
+	media_id text NOT NULL,
+	message_id text NOT NULL,
+	kind text,
+	mime_type text,
+	sha256 text,
+	digest bytea GENERATED ALWAYS AS (whatsapp.media_digest(sha256)) STORED,
+	filename text,
+	caption text,
+	voice boolean,
+	animated boolean,
+	url text,
+	url_expires_at timestamptz GENERATED ALWAYS AS (whatsapp.url_expiry(url, at)) STORED,
+	at timestamptz,
+	expires_at timestamptz GENERATED ALWAYS AS (whatsapp.media_expiry(at)) STORED,
+	state text NOT NULL DEFAULT 'remote',
+	received_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (phone_number_id, media_id)
+);
+CREATE INDEX media_message_idx ON whatsapp.media (phone_number_id, message_id);
+COMMENT ON TABLE whatsapp.media IS 'images, videos, recordings, documents and stickers that came, and how to get them: GET media_id of the Graph API gives a URL, as long as Meta keeps it';
+COMMENT ON COLUMN whatsapp.media.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.media.media_id IS 'Meta''s id of it';
+COMMENT ON COLUMN whatsapp.media.message_id IS 'the message (wamid), or the call, that it came with';
+COMMENT ON COLUMN whatsapp.media.kind IS 'image, video, audio, document or sticker';
+COMMENT ON COLUMN whatsapp.media.mime_type IS 'such as image/jpeg, or audio/ogg; codecs=opus';
+COMMENT ON COLUMN whatsapp.media.sha256 IS 'its SHA-256 digest as Meta writes it, in base64 or hexadecimal digits';
+COMMENT ON COLUMN whatsapp.media.digest IS 'the same in bytes, to compare with sha256() of what was downloaded';
+COMMENT ON COLUMN whatsapp.media.filename IS 'what the sender calls it; never to be used as a path';
+COMMENT ON COLUMN whatsapp.media.caption IS 'what the sender says of it';
+COMMENT ON COLUMN whatsapp.media.voice IS 'true if it was recorded in the app';
+COMMENT ON COLUMN whatsapp.media.animated IS 'true of a sticker that moves';
+COMMENT ON COLUMN whatsapp.media.url IS 'where it can be got with the access token, not for long';
+COMMENT ON COLUMN whatsapp.media.url_expires_at IS 'until when, by whatsapp.url_expiry()';
+COMMENT ON COLUMN whatsapp.media.at IS 'time of the message, as Meta tells it';
+COMMENT ON COLUMN whatsapp.media.expires_at IS 'until when Meta gives a URL for media_id: seven days after the message';
+COMMENT ON COLUMN whatsapp.media.state IS 'remote until somebody has downloaded it and says so here, in words of his own; webhooks do not touch it';
+COMMENT ON COLUMN whatsapp.media.received_at IS 'when it came to be here';
+
 CREATE TABLE whatsapp.statuses (
 	phone_number_id text NOT NULL,
 	message_id text NOT NULL,
@@ -277,8 +358,11 @@ CREATE TABLE whatsapp.statuses (
 	at timestamptz,
 	wa_id text,
 	user_id text,
+	parent_user_id text,
+	conversation jsonb,
 	pricing jsonb,
 	errors jsonb,
+	error_code integer,
 	callback_data text,
 	element jsonb NOT NULL,
 	received_at timestamptz NOT NULL DEFAULT now(),
@@ -288,15 +372,201 @@ COMMENT ON TABLE whatsapp.statuses IS 'what Meta told about messages sent; whats
 COMMENT ON COLUMN whatsapp.statuses.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.statuses.message_id IS 'the message (wamid)';
 COMMENT ON COLUMN whatsapp.statuses.status IS 'sent, delivered, read, played, failed and so on';
-COMMENT ON COLUMN whatsapp.statuses.participant IS 'the member of the group it is about; empty if it is about the message';
+COMMENT ON COLUMN whatsapp.statuses.participant IS 'the member of the group it is about, or the transaction of the payment and its outcome; empty if it is about the message';
 COMMENT ON COLUMN whatsapp.statuses.at IS 'when it came to be, as Meta tells it';
 COMMENT ON COLUMN whatsapp.statuses.wa_id IS 'WhatsApp id of the recipient, or id of the group';
 COMMENT ON COLUMN whatsapp.statuses.user_id IS 'BSUID of the recipient';
+COMMENT ON COLUMN whatsapp.statuses.parent_user_id IS 'parent BSUID of the recipient';
+COMMENT ON COLUMN whatsapp.statuses.conversation IS 'the conversation that Meta counts it to, where it still tells';
 COMMENT ON COLUMN whatsapp.statuses.pricing IS 'whether Meta charges for the message, and as what';
 COMMENT ON COLUMN whatsapp.statuses.errors IS 'what went wrong';
+COMMENT ON COLUMN whatsapp.statuses.error_code IS 'code of the first of errors';
 COMMENT ON COLUMN whatsapp.statuses.callback_data IS 'what was sent along with the message in biz_opaque_callback_data';
 COMMENT ON COLUMN whatsapp.statuses.element IS 'the status itself, as JSON';
 COMMENT ON COLUMN whatsapp.statuses.received_at IS 'when it came to be here';
+
+CREATE TABLE whatsapp.call_events (
+	phone_number_id text NOT NULL,
+	call_id text NOT NULL,
+	event text NOT NULL,
+	direction text,
+	wa_id text,
+	user_id text,
+	status text,
+	at timestamptz,
+	started_at timestamptz,
+	ended_at timestamptz,
+	duration integer,
+	payload text,
+	callback_data text,
+	errors jsonb,
+	element jsonb NOT NULL,
+	received_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (phone_number_id, call_id, event)
+);
+COMMENT ON TABLE whatsapp.call_events IS 'what Meta told about calls; whatsapp.calls has the sum of it';
+COMMENT ON COLUMN whatsapp.call_events.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.call_events.call_id IS 'Meta''s id of the call (wacid)';
+COMMENT ON COLUMN whatsapp.call_events.event IS 'connect, terminate, call_recording_available and so on; of a status, that: RINGING, ACCEPTED, REJECTED';
+COMMENT ON COLUMN whatsapp.call_events.direction IS 'BUSINESS_INITIATED or USER_INITIATED';
+COMMENT ON COLUMN whatsapp.call_events.wa_id IS 'WhatsApp id of the other side, as it came';
+COMMENT ON COLUMN whatsapp.call_events.user_id IS 'BSUID of the other side, as it came';
+COMMENT ON COLUMN whatsapp.call_events.status IS 'how it went, as Meta writes it';
+COMMENT ON COLUMN whatsapp.call_events.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.call_events.started_at IS 'when the call was taken';
+COMMENT ON COLUMN whatsapp.call_events.ended_at IS 'when it was over';
+COMMENT ON COLUMN whatsapp.call_events.duration IS 'how long they spoke, in seconds';
+COMMENT ON COLUMN whatsapp.call_events.payload IS 'the payload of the link or button that the call came from';
+COMMENT ON COLUMN whatsapp.call_events.callback_data IS 'what was given to the call in biz_opaque_callback_data';
+COMMENT ON COLUMN whatsapp.call_events.errors IS 'what went wrong';
+COMMENT ON COLUMN whatsapp.call_events.element IS 'the event itself, as JSON';
+COMMENT ON COLUMN whatsapp.call_events.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.calls WITH (security_invoker = true) AS
+SELECT phone_number_id, call_id,
+	max(direction) AS direction,
+	max(wa_id) AS wa_id,
+	max(user_id) AS user_id,
+	coalesce(
+		upper(max(status) FILTER (WHERE event = 'terminate')),
+		max(event) FILTER (WHERE event IN ('ACCEPTED', 'REJECTED')),
+		max(event) FILTER (WHERE event = 'RINGING')) AS status,
+	coalesce(min(started_at), min(at) FILTER (WHERE event = 'ACCEPTED')) AS started_at,
+	coalesce(max(ended_at), max(at) FILTER (WHERE event = 'terminate')) AS ended_at,
+	max(duration) AS duration,
+	max(payload) AS payload,
+	max(callback_data) AS callback_data,
+	min(at) AS at
+FROM whatsapp.call_events
+GROUP BY phone_number_id, call_id;
+COMMENT ON VIEW whatsapp.calls IS 'calls, from and to our numbers';
+COMMENT ON COLUMN whatsapp.calls.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.calls.call_id IS 'Meta''s id of the call (wacid)';
+COMMENT ON COLUMN whatsapp.calls.direction IS 'BUSINESS_INITIATED or USER_INITIATED';
+COMMENT ON COLUMN whatsapp.calls.wa_id IS 'WhatsApp id of the other side';
+COMMENT ON COLUMN whatsapp.calls.user_id IS 'BSUID of the other side';
+COMMENT ON COLUMN whatsapp.calls.status IS 'COMPLETED or FAILED once it is over; before, ACCEPTED, REJECTED or RINGING';
+COMMENT ON COLUMN whatsapp.calls.started_at IS 'when it was taken';
+COMMENT ON COLUMN whatsapp.calls.ended_at IS 'when it was over';
+COMMENT ON COLUMN whatsapp.calls.duration IS 'how long they spoke, in seconds';
+COMMENT ON COLUMN whatsapp.calls.payload IS 'the payload of the link or button that it came from';
+COMMENT ON COLUMN whatsapp.calls.callback_data IS 'what was given to it in biz_opaque_callback_data';
+COMMENT ON COLUMN whatsapp.calls.at IS 'when it began to ring, or what else was told first';
+
+-- Of a state, each column is the newest that was told of it; the time it was
+-- told is in the column of the same name with _at.
+
+CREATE TABLE whatsapp.groups (
+	phone_number_id text NOT NULL,
+	group_id text NOT NULL,
+	state text,
+	state_at timestamptz,
+	subject text,
+	subject_at timestamptz,
+	description text,
+	description_at timestamptz,
+	invite_link text,
+	invite_link_at timestamptz,
+	join_approval_mode text,
+	PRIMARY KEY (phone_number_id, group_id)
+);
+COMMENT ON TABLE whatsapp.groups IS 'groups of our numbers, as they are now';
+COMMENT ON COLUMN whatsapp.groups.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.groups.group_id IS 'Meta''s id of the group; messages to it go to this recipient';
+COMMENT ON COLUMN whatsapp.groups.state IS 'active, suspended or deleted';
+COMMENT ON COLUMN whatsapp.groups.state_at IS 'since when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.groups.subject IS 'its name';
+COMMENT ON COLUMN whatsapp.groups.subject_at IS 'since when';
+COMMENT ON COLUMN whatsapp.groups.description IS 'what it is about';
+COMMENT ON COLUMN whatsapp.groups.description_at IS 'since when';
+COMMENT ON COLUMN whatsapp.groups.invite_link IS 'the link to join it';
+COMMENT ON COLUMN whatsapp.groups.invite_link_at IS 'since when';
+COMMENT ON COLUMN whatsapp.groups.join_approval_mode IS 'auto_approve or approval_required';
+
+CREATE TABLE whatsapp.group_participants (
+	phone_number_id text NOT NULL,
+	group_id text NOT NULL,
+	participant text NOT NULL,
+	wa_id text,
+	user_id text,
+	parent_user_id text,
+	username text,
+	state text,
+	state_at timestamptz,
+	join_request_id text,
+	PRIMARY KEY (phone_number_id, group_id, participant)
+);
+COMMENT ON TABLE whatsapp.group_participants IS 'who is in a group, was, or wants to be';
+COMMENT ON COLUMN whatsapp.group_participants.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.group_participants.group_id IS 'the group';
+COMMENT ON COLUMN whatsapp.group_participants.participant IS 'the person: the WhatsApp id where it is known, else the BSUID, else what the API was told';
+COMMENT ON COLUMN whatsapp.group_participants.wa_id IS 'WhatsApp id';
+COMMENT ON COLUMN whatsapp.group_participants.user_id IS 'BSUID';
+COMMENT ON COLUMN whatsapp.group_participants.parent_user_id IS 'parent BSUID';
+COMMENT ON COLUMN whatsapp.group_participants.username IS 'username, without @';
+COMMENT ON COLUMN whatsapp.group_participants.state IS 'joined, removed, requested (to join), or request revoked';
+COMMENT ON COLUMN whatsapp.group_participants.state_at IS 'since when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.group_participants.join_request_id IS 'to approve or reject the newest request with';
+
+CREATE TABLE whatsapp.templates (
+	template_id text PRIMARY KEY,
+	name text,
+	name_at timestamptz,
+	language text,
+	waba_id text,
+	status text,
+	status_at timestamptz,
+	status_reason text,
+	quality text,
+	quality_at timestamptz,
+	category text,
+	category_at timestamptz,
+	components jsonb,
+	components_at timestamptz
+);
+CREATE INDEX templates_name_idx ON whatsapp.templates (name, language);
+COMMENT ON TABLE whatsapp.templates IS 'message templates, as far as webhooks have told of them';
+COMMENT ON COLUMN whatsapp.templates.template_id IS 'Meta''s id of the template';
+COMMENT ON COLUMN whatsapp.templates.name IS 'its name, to send it by';
+COMMENT ON COLUMN whatsapp.templates.name_at IS 'when its name, language and account were told last';
+COMMENT ON COLUMN whatsapp.templates.language IS 'its language, such as en_US';
+COMMENT ON COLUMN whatsapp.templates.waba_id IS 'the WhatsApp Business Account it belongs to';
+COMMENT ON COLUMN whatsapp.templates.status IS 'APPROVED, REJECTED, PAUSED, DISABLED and so on';
+COMMENT ON COLUMN whatsapp.templates.status_at IS 'since when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.templates.status_reason IS 'why';
+COMMENT ON COLUMN whatsapp.templates.quality IS 'GREEN, YELLOW, RED or UNKNOWN';
+COMMENT ON COLUMN whatsapp.templates.quality_at IS 'since when';
+COMMENT ON COLUMN whatsapp.templates.category IS 'MARKETING, UTILITY or AUTHENTICATION';
+COMMENT ON COLUMN whatsapp.templates.category_at IS 'since when, or when it was told last';
+COMMENT ON COLUMN whatsapp.templates.components IS 'header, body, footer and buttons, as edited last';
+COMMENT ON COLUMN whatsapp.templates.components_at IS 'since when';
+
+CREATE TABLE whatsapp.user_preferences (
+	phone_number_id text NOT NULL,
+	participant text NOT NULL,
+	category text NOT NULL,
+	value text,
+	detail text,
+	wa_id text,
+	user_id text,
+	parent_user_id text,
+	at timestamptz,
+	element jsonb NOT NULL,
+	received_at timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (phone_number_id, participant, category)
+);
+COMMENT ON TABLE whatsapp.user_preferences IS 'what people want to get from us and what not, now; what they wanted before is in whatsapp.events';
+COMMENT ON COLUMN whatsapp.user_preferences.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.user_preferences.participant IS 'the person: the BSUID where it came along, else the WhatsApp id';
+COMMENT ON COLUMN whatsapp.user_preferences.category IS 'what it is about, such as marketing_messages';
+COMMENT ON COLUMN whatsapp.user_preferences.value IS 'stop or resume';
+COMMENT ON COLUMN whatsapp.user_preferences.detail IS 'the same in words';
+COMMENT ON COLUMN whatsapp.user_preferences.wa_id IS 'their WhatsApp id, as it came';
+COMMENT ON COLUMN whatsapp.user_preferences.user_id IS 'their BSUID, as it came';
+COMMENT ON COLUMN whatsapp.user_preferences.parent_user_id IS 'their parent BSUID, as it came';
+COMMENT ON COLUMN whatsapp.user_preferences.at IS 'since when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.user_preferences.element IS 'the preference itself, as JSON';
+COMMENT ON COLUMN whatsapp.user_preferences.received_at IS 'when it came to be here';
 
 CREATE TABLE whatsapp.events (
 	event_id bytea PRIMARY KEY,
@@ -309,26 +579,35 @@ CREATE TABLE whatsapp.events (
 	received_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX events_field_idx ON whatsapp.events (field, received_at);
-COMMENT ON TABLE whatsapp.events IS 'all that webhooks tell and that has no table of its own, whole; and of two things that claim one place in such a table, the one that had to yield';
+COMMENT ON TABLE whatsapp.events IS 'all that webhooks tell and that has no table of its own; and of two things that claim one place in such a table, the one that had to yield';
 COMMENT ON COLUMN whatsapp.events.event_id IS 'digest of what it says; see whatsapp.event_id()';
 COMMENT ON COLUMN whatsapp.events.waba_id IS 'WhatsApp Business Account, or what else the entry was about';
 COMMENT ON COLUMN whatsapp.events.phone_number_id IS 'our number, if it is about one';
 COMMENT ON COLUMN whatsapp.events.field IS 'the webhook field, such as message_template_status_update; of webhooks that are none of WhatsApp''s, their object';
-COMMENT ON COLUMN whatsapp.events.event IS 'what happened, such as APPROVED, in fields that say so; superseded, if field is a table here, where something else stands in its place';
+COMMENT ON COLUMN whatsapp.events.event IS 'what happened, such as APPROVED, in fields that say so; superseded, if field is a table here, where something else stands in its place; seen, of what was said of contacts';
 COMMENT ON COLUMN whatsapp.events.at IS 'when, if Meta tells it';
-COMMENT ON COLUMN whatsapp.events.element IS 'the change, entry or webhook, as JSON';
+COMMENT ON COLUMN whatsapp.events.element IS 'the event itself, as JSON: an element, or what is left of a change, an entry or a webhook without what was filed elsewhere';
 COMMENT ON COLUMN whatsapp.events.received_at IS 'when it came to be here';
 
 CREATE TABLE whatsapp.webhooks (
 	webhook_id bytea PRIMARY KEY,
 	body bytea NOT NULL,
+	state text NOT NULL CHECK (state IN ('filed', 'parked', 'unreadable')),
 	reason text,
+	sqlstate text,
+	hint text,
+	context text,
 	received_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE whatsapp.webhooks IS 'webhooks as they came, if they could not be filed as they are; all of them if whatsapp.archive says so';
+CREATE INDEX webhooks_unfiled_idx ON whatsapp.webhooks (received_at, webhook_id) WHERE state <> 'filed';
+COMMENT ON TABLE whatsapp.webhooks IS 'webhooks as they came, if something was the matter with them; all of them if whatsapp.archive says so. Of what a table or a hook objected to each element is here, as a webhook that has nothing else';
 COMMENT ON COLUMN whatsapp.webhooks.webhook_id IS 'SHA-256 of the body';
 COMMENT ON COLUMN whatsapp.webhooks.body IS 'the bytes of the body';
+COMMENT ON COLUMN whatsapp.webhooks.state IS 'filed; parked, if a table or a hook objected to it; unreadable, if it is no JSON';
 COMMENT ON COLUMN whatsapp.webhooks.reason IS 'what was the matter with it; NULL if nothing was';
+COMMENT ON COLUMN whatsapp.webhooks.sqlstate IS 'of a parked one, the code of the error';
+COMMENT ON COLUMN whatsapp.webhooks.hint IS 'and its hint, if it has one';
+COMMENT ON COLUMN whatsapp.webhooks.context IS 'and where it was raised';
 COMMENT ON COLUMN whatsapp.webhooks.received_at IS 'when it first came';
 
 CREATE FUNCTION whatsapp.status_rank(status text) RETURNS integer
@@ -376,8 +655,8 @@ COMMENT ON COLUMN whatsapp.ingest_result.statuses IS 'statuses filed';
 COMMENT ON COLUMN whatsapp.ingest_result.events IS 'events filed';
 COMMENT ON COLUMN whatsapp.ingest_result.duplicates IS 'messages, statuses and events that were there already';
 COMMENT ON COLUMN whatsapp.ingest_result.unreadable IS '1 if the body is not JSON; it is in whatsapp.webhooks';
-COMMENT ON COLUMN whatsapp.ingest_result.parked IS '1 if a table refused what the body says; it is in whatsapp.webhooks';
-COMMENT ON COLUMN whatsapp.ingest_result.error IS 'why; NULL if all is well';
+COMMENT ON COLUMN whatsapp.ingest_result.parked IS 'elements that a table or a hook objected to; each is in whatsapp.webhooks';
+COMMENT ON COLUMN whatsapp.ingest_result.error IS 'why, of the first; NULL if all is well';
 
 CREATE FUNCTION whatsapp.ingest(body bytea, signature text) RETURNS whatsapp.ingest_result
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -397,10 +676,22 @@ AS 'MODULE_PATHNAME', 'whatsapp_sign';
 COMMENT ON FUNCTION whatsapp.sign(bytea, text) IS 'the header X-Hub-Signature-256 that Meta would send with a body: for tests of your own';
 
 CREATE FUNCTION whatsapp.ingest_unsigned(body jsonb) RETURNS whatsapp.ingest_result
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'whatsapp_ingest_unsigned';
 COMMENT ON FUNCTION whatsapp.ingest_unsigned(jsonb) IS 'files a webhook that has been found genuine by other means: for tests and imports';
+
+CREATE FUNCTION whatsapp.replay(everything boolean DEFAULT false) RETURNS SETOF whatsapp.ingest_result
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'whatsapp_replay';
+COMMENT ON FUNCTION whatsapp.replay(boolean) IS 'files again what is in whatsapp.webhooks and could not be filed, or everything that is there, and says of each what became of it; what had been filed before changes nothing';
+
+CREATE FUNCTION whatsapp.webhook_paths(OUT table_name text, OUT column_name text, OUT path text, OUT type text)
+RETURNS SETOF record
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_webhook_paths';
+COMMENT ON FUNCTION whatsapp.webhook_paths() IS 'which part of a webhook goes to which column. A column may be fed from several places, of which the first that has something counts; element is what is left to it';
 
 CREATE FUNCTION whatsapp.verify_webhook(mode text, verify_token text, challenge text) RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER
@@ -415,6 +706,772 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'whatsapp_handle_webhook';
 COMMENT ON FUNCTION whatsapp.handle_webhook(text, text, text, bytea) IS 'answers any request of Meta''s: the method, the query string as it came, the header X-Hub-Signature-256 and the body byte for byte, in; status, content type and body of the answer, out. An error means that Meta is to try again: answer 503';
+
+-- What is in whatsapp.events, by what it is about, with columns.  A part that is
+-- missing, or of another kind than Meta documents, is NULL in them; the row of
+-- whatsapp.events has it.  So no cast is made of what has not been looked at.
+-- Rows of events hold an element, such as an error, or a change: an object
+-- with "field" and "value".
+
+CREATE FUNCTION whatsapp.unix_time(seconds text) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN seconds ~ '^[0-9]{1,11}$' THEN to_timestamp(seconds::double precision) END;
+COMMENT ON FUNCTION whatsapp.unix_time(text) IS 'a time as Meta writes it in JSON: seconds since 1970, of up to eleven digits; NULL if it is anything else';
+
+CREATE VIEW whatsapp.template_status_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,message_template_id}' AS template_id,
+	e.element #>> '{value,message_template_name}' AS name,
+	e.element #>> '{value,message_template_language}' AS language,
+	e.element #>> '{value,message_template_category}' AS category,
+	e.element #>> '{value,event}' AS event,
+	e.element #>> '{value,reason}' AS reason,
+	e.element #>> '{value,rejection_info,reason}' AS rejection_reason,
+	e.element #>> '{value,rejection_info,recommendation}' AS recommendation,
+	e.element #>> '{value,other_info,title}' AS title,
+	e.element #>> '{value,other_info,description}' AS description,
+	whatsapp.unix_time(e.element #>> '{value,disable_info,disable_date}') AS disable_date,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'message_template_status_update' AND e.element ? 'value'
+	AND NOT coalesce(e.element -> 'value' ? 'new_quality_score', false)
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.template_status_updates IS 'what Meta has decided on templates; whatsapp.templates has how they are now';
+COMMENT ON COLUMN whatsapp.template_status_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.template_status_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.template_status_updates.template_id IS 'Meta''s id of the template';
+COMMENT ON COLUMN whatsapp.template_status_updates.name IS 'its name';
+COMMENT ON COLUMN whatsapp.template_status_updates.language IS 'its language, such as en_US';
+COMMENT ON COLUMN whatsapp.template_status_updates.category IS 'MARKETING, UTILITY or AUTHENTICATION, where it is told';
+COMMENT ON COLUMN whatsapp.template_status_updates.event IS 'APPROVED, REJECTED, PAUSED, DISABLED and so on';
+COMMENT ON COLUMN whatsapp.template_status_updates.reason IS 'why, in a word: NONE, INVALID_FORMAT, ABUSIVE_CONTENT and so on';
+COMMENT ON COLUMN whatsapp.template_status_updates.rejection_reason IS 'why it was rejected, in words';
+COMMENT ON COLUMN whatsapp.template_status_updates.recommendation IS 'what to do about that';
+COMMENT ON COLUMN whatsapp.template_status_updates.title IS 'of a pause, which: FIRST_PAUSE, SECOND_PAUSE, RATE_LIMITING_PAUSE, UNPAUSE or DISABLED';
+COMMENT ON COLUMN whatsapp.template_status_updates.description IS 'the same in words';
+COMMENT ON COLUMN whatsapp.template_status_updates.disable_date IS 'when it was or will be disabled';
+COMMENT ON COLUMN whatsapp.template_status_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.template_quality_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,message_template_id}' AS template_id,
+	e.element #>> '{value,message_template_name}' AS name,
+	e.element #>> '{value,message_template_language}' AS language,
+	e.element #>> '{value,previous_quality_score}' AS previous_quality_score,
+	e.element #>> '{value,new_quality_score}' AS new_quality_score,
+	e.received_at
+FROM whatsapp.events e
+WHERE (e.field = 'message_template_quality_update'
+		OR e.field = 'message_template_status_update' AND e.element -> 'value' ? 'new_quality_score')
+	AND e.element ? 'value' AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.template_quality_updates IS 'how people take templates, when that has changed';
+COMMENT ON COLUMN whatsapp.template_quality_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.template_quality_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.template_quality_updates.template_id IS 'Meta''s id of the template';
+COMMENT ON COLUMN whatsapp.template_quality_updates.name IS 'its name';
+COMMENT ON COLUMN whatsapp.template_quality_updates.language IS 'its language, such as en_US';
+COMMENT ON COLUMN whatsapp.template_quality_updates.previous_quality_score IS 'GREEN, YELLOW, RED or UNKNOWN, before';
+COMMENT ON COLUMN whatsapp.template_quality_updates.new_quality_score IS 'and now';
+COMMENT ON COLUMN whatsapp.template_quality_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.template_category_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,message_template_id}' AS template_id,
+	e.element #>> '{value,message_template_name}' AS name,
+	e.element #>> '{value,message_template_language}' AS language,
+	CASE
+		WHEN e.field = 'template_correct_category_detection' THEN 'detected'
+		WHEN e.element #>> '{value,previous_category}' IS NOT NULL THEN 'done'
+		WHEN e.element #>> '{value,correct_category}' IS NOT NULL THEN 'impending'
+	END AS kind,
+	coalesce(e.element #>> '{value,new_category}', e.element #>> '{value,category}') AS category,
+	e.element #>> '{value,previous_category}' AS previous_category,
+	e.element #>> '{value,new_category}' AS new_category,
+	e.element #>> '{value,correct_category}' AS correct_category,
+	whatsapp.unix_time(e.element #>> '{value,category_update_timestamp}') AS takes_effect_at,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field IN ('template_category_update', 'template_correct_category_detection') AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.template_category_updates IS 'categories of templates: changed, about to be, or found to be wrong';
+COMMENT ON COLUMN whatsapp.template_category_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.template_category_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.template_category_updates.template_id IS 'Meta''s id of the template';
+COMMENT ON COLUMN whatsapp.template_category_updates.name IS 'its name';
+COMMENT ON COLUMN whatsapp.template_category_updates.language IS 'its language, such as en_US';
+COMMENT ON COLUMN whatsapp.template_category_updates.kind IS 'impending, if it will be changed; done, if it has been; detected, if Meta takes another category for correct and has not said that it changes it';
+COMMENT ON COLUMN whatsapp.template_category_updates.category IS 'the category that it has at the time: before an impending change, and after one that is done';
+COMMENT ON COLUMN whatsapp.template_category_updates.previous_category IS 'of a change that is done, the category before';
+COMMENT ON COLUMN whatsapp.template_category_updates.new_category IS 'as Meta writes it: of an impending change it is the category that the template still has';
+COMMENT ON COLUMN whatsapp.template_category_updates.correct_category IS 'the category that it should have, and after an impending change will';
+COMMENT ON COLUMN whatsapp.template_category_updates.takes_effect_at IS 'when an impending change will be made, if Meta tells it';
+COMMENT ON COLUMN whatsapp.template_category_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.account_alerts WITH (security_invoker = true) AS
+SELECT e.waba_id,
+	coalesce(e.phone_number_id,
+		CASE e.element #>> '{value,entity_type}' WHEN 'PHONE_NUMBER'
+			THEN e.element #>> '{value,entity_id}' END) AS phone_number_id,
+	e.at,
+	e.element #>> '{value,entity_type}' AS entity_type,
+	e.element #>> '{value,entity_id}' AS entity_id,
+	e.element #>> '{value,alert_info,alert_severity}' AS alert_severity,
+	e.element #>> '{value,alert_info,alert_status}' AS alert_status,
+	e.element #>> '{value,alert_info,alert_type}' AS alert_type,
+	e.element #>> '{value,alert_info,alert_description}' AS alert_description,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'account_alerts' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.account_alerts IS 'what Meta warns of, or informs about: limits, official accounts, profile pictures';
+COMMENT ON COLUMN whatsapp.account_alerts.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.account_alerts.phone_number_id IS 'our number, if it is about one';
+COMMENT ON COLUMN whatsapp.account_alerts.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.account_alerts.entity_type IS 'what it is about: BUSINESS, PHONE_NUMBER or CURRENT_STATUS_ID (a business profile)';
+COMMENT ON COLUMN whatsapp.account_alerts.entity_id IS 'id of that';
+COMMENT ON COLUMN whatsapp.account_alerts.alert_severity IS 'CRITICAL, WARNING or INFORMATIONAL';
+COMMENT ON COLUMN whatsapp.account_alerts.alert_status IS 'ACTIVE or NONE';
+COMMENT ON COLUMN whatsapp.account_alerts.alert_type IS 'OBA_APPROVED, PROFILE_PICTURE_LOST and so on';
+COMMENT ON COLUMN whatsapp.account_alerts.alert_description IS 'the same in words';
+COMMENT ON COLUMN whatsapp.account_alerts.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.account_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,event}' AS event,
+	e.element #>> '{value,phone_number}' AS phone_number,
+	e.element #>> '{value,country}' AS country,
+	e.element #>> '{value,violation_info,violation_type}' AS violation_type,
+	e.element #>> '{value,violation_info,remediation}' AS remediation,
+	(SELECT array_agg(i ->> 'restriction_type')
+		FROM jsonb_path_query(e.element, '$.value.restriction_info[*]') i) AS restriction_types,
+	(SELECT array_agg(whatsapp.unix_time(i ->> 'expiration'))
+		FROM jsonb_path_query(e.element, '$.value.restriction_info[*]') i) AS restriction_expirations,
+	e.element #>> '{value,ban_info,waba_ban_state}' AS ban_state,
+	e.element #>> '{value,ban_info,waba_ban_date}' AS ban_date,
+	e.element #>> '{value,disconnection_info,reason}' AS disconnection_reason,
+	e.element #>> '{value,disconnection_info,initiated_by}' AS disconnection_initiated_by,
+	e.element #>> '{value,waba_info,waba_id}' AS customer_waba_id,
+	e.element #>> '{value,waba_info,owner_business_id}' AS owner_business_id,
+	e.element #>> '{value,waba_info,partner_app_id}' AS partner_app_id,
+	e.element #>> '{value,waba_info,solution_id}' AS solution_id,
+	(SELECT array_agg(i #>> '{}')
+		FROM jsonb_path_query(e.element, '$.value.waba_info.solution_partner_business_ids[*]') i) AS solution_partner_business_ids,
+	coalesce(e.element #>> '{value,waba_info,ad_account_linked}',
+		e.element #>> '{value,waba_info,ad_account_id}') AS ad_account_id,
+	coalesce(e.element #>> '{value,partner_client_certification_info,client_business_id}',
+		e.element #>> '{value,partner_client_certification_needed_info,client_business_id}') AS client_business_id,
+	e.element #>> '{value,partner_client_certification_info,status}' AS certification_status,
+	(SELECT array_agg(i #>> '{}')
+		FROM jsonb_path_query(e.element, '$.value.partner_client_certification_info.rejection_reasons[*]') i) AS rejection_reasons,
+	whatsapp.unix_time(e.element #>> '{value,auth_international_rate_eligibility,start_time}') AS rate_start_time,
+	(SELECT array_agg(i ->> 'country_code')
+		FROM jsonb_path_query(e.element, '$.value.auth_international_rate_eligibility.exception_countries[*]') i) AS exception_countries,
+	(SELECT array_agg(whatsapp.unix_time(i ->> 'start_time'))
+		FROM jsonb_path_query(e.element, '$.value.auth_international_rate_eligibility.exception_countries[*]') i) AS exception_start_times,
+	e.element #>> '{value,volume_tier_info,pricing_category}' AS pricing_category,
+	e.element #>> '{value,volume_tier_info,tier}' AS tier,
+	e.element #>> '{value,volume_tier_info,effective_month}' AS effective_month,
+	e.element #>> '{value,volume_tier_info,region}' AS region,
+	whatsapp.unix_time(e.element #>> '{value,volume_tier_info,tier_update_time}') AS tier_update_time,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'account_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.account_updates IS 'what happens to accounts: violations, restrictions, bans, partners, prices';
+COMMENT ON COLUMN whatsapp.account_updates.waba_id IS 'the WhatsApp Business Account; of events about partners and ads, the business portfolio of the partner';
+COMMENT ON COLUMN whatsapp.account_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.account_updates.event IS 'ACCOUNT_RESTRICTION, DISABLED_UPDATE, PARTNER_ADDED and so on; it says which of the others are there';
+COMMENT ON COLUMN whatsapp.account_updates.phone_number IS 'the phone number of ours that it is about';
+COMMENT ON COLUMN whatsapp.account_updates.country IS 'of the business, in two letters';
+COMMENT ON COLUMN whatsapp.account_updates.violation_type IS 'the policy that was violated, such as ADULT';
+COMMENT ON COLUMN whatsapp.account_updates.remediation IS 'what to do about that';
+COMMENT ON COLUMN whatsapp.account_updates.restriction_types IS 'what is not allowed any more, such as RESTRICTED_BIZ_INITIATED_MESSAGING';
+COMMENT ON COLUMN whatsapp.account_updates.restriction_expirations IS 'until when, for each of these; NULL if Meta does not tell';
+COMMENT ON COLUMN whatsapp.account_updates.ban_state IS 'DISABLE, REINSTATE or SCHEDULE_FOR_DISABLE';
+COMMENT ON COLUMN whatsapp.account_updates.ban_date IS 'when, in words';
+COMMENT ON COLUMN whatsapp.account_updates.disconnection_reason IS 'why a number was parted from the API: PRIMARY_INACTIVITY, ACCOUNT_DISCONNECTED and so on';
+COMMENT ON COLUMN whatsapp.account_updates.disconnection_initiated_by IS 'USER or SYSTEM';
+COMMENT ON COLUMN whatsapp.account_updates.customer_waba_id IS 'the customer''s WhatsApp Business Account, of events about partners and ads';
+COMMENT ON COLUMN whatsapp.account_updates.owner_business_id IS 'the business portfolio that it belongs to';
+COMMENT ON COLUMN whatsapp.account_updates.partner_app_id IS 'the app that was installed or uninstalled';
+COMMENT ON COLUMN whatsapp.account_updates.solution_id IS 'the solution that partners share';
+COMMENT ON COLUMN whatsapp.account_updates.solution_partner_business_ids IS 'and their business portfolios';
+COMMENT ON COLUMN whatsapp.account_updates.ad_account_id IS 'the ad account that was linked';
+COMMENT ON COLUMN whatsapp.account_updates.client_business_id IS 'the client''s business portfolio that is certified or has to be';
+COMMENT ON COLUMN whatsapp.account_updates.certification_status IS 'APPROVED, PENDING, FAILED, DISCARDED or REVOKED';
+COMMENT ON COLUMN whatsapp.account_updates.rejection_reasons IS 'why it was not certified';
+COMMENT ON COLUMN whatsapp.account_updates.rate_start_time IS 'since when the rate for international authentication applies';
+COMMENT ON COLUMN whatsapp.account_updates.exception_countries IS 'countries where it begins at another time';
+COMMENT ON COLUMN whatsapp.account_updates.exception_start_times IS 'that time, for each of these';
+COMMENT ON COLUMN whatsapp.account_updates.pricing_category IS 'the category of messages whose volume has reached another tier';
+COMMENT ON COLUMN whatsapp.account_updates.tier IS 'that tier, as min:max';
+COMMENT ON COLUMN whatsapp.account_updates.effective_month IS 'the month that it is for, such as 2026-11';
+COMMENT ON COLUMN whatsapp.account_updates.region IS 'where the recipients are';
+COMMENT ON COLUMN whatsapp.account_updates.tier_update_time IS 'since when; of several for one tier and month the earliest counts';
+COMMENT ON COLUMN whatsapp.account_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.account_reviews WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,decision}' AS decision,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'account_review_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.account_reviews IS 'what Meta has decided on accounts';
+COMMENT ON COLUMN whatsapp.account_reviews.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.account_reviews.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.account_reviews.decision IS 'APPROVED, REJECTED, PENDING or DEFERRED';
+COMMENT ON COLUMN whatsapp.account_reviews.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.business_capability_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,max_daily_conversations_per_business}' AS max_daily_conversations_per_business,
+	CASE WHEN v.per_phone ~ '^-?[0-9]{1,9}$' THEN v.per_phone::integer END AS max_daily_conversation_per_phone,
+	CASE WHEN v.per_business ~ '^-?[0-9]{1,9}$' THEN v.per_business::integer END AS max_phone_numbers_per_business,
+	CASE WHEN v.per_waba ~ '^-?[0-9]{1,9}$' THEN v.per_waba::integer END AS max_phone_numbers_per_waba,
+	e.received_at
+FROM whatsapp.events e
+CROSS JOIN LATERAL (VALUES (
+	e.element #>> '{value,max_daily_conversation_per_phone}',
+	e.element #>> '{value,max_phone_numbers_per_business}',
+	e.element #>> '{value,max_phone_numbers_per_waba}'
+)) v (per_phone, per_business, per_waba)
+WHERE e.field = 'business_capability_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.business_capability_updates IS 'how much a business may do, when that has changed';
+COMMENT ON COLUMN whatsapp.business_capability_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.business_capability_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.business_capability_updates.max_daily_conversations_per_business IS 'how many people may be written to first in 24 hours: a number, of which -1 is without limit, or a tier such as TIER_250';
+COMMENT ON COLUMN whatsapp.business_capability_updates.max_daily_conversation_per_phone IS 'the same for each number, as it was told until 2026';
+COMMENT ON COLUMN whatsapp.business_capability_updates.max_phone_numbers_per_business IS 'how many numbers the business may have';
+COMMENT ON COLUMN whatsapp.business_capability_updates.max_phone_numbers_per_waba IS 'how many numbers the account may have';
+COMMENT ON COLUMN whatsapp.business_capability_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.phone_number_quality_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,display_phone_number}' AS display_phone_number,
+	e.element #>> '{value,event}' AS event,
+	e.element #>> '{value,old_limit}' AS old_limit,
+	e.element #>> '{value,current_limit}' AS current_limit,
+	e.element #>> '{value,max_daily_conversations_per_business}' AS max_daily_conversations_per_business,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'phone_number_quality_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.phone_number_quality_updates IS 'limits of numbers, when they have changed';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.display_phone_number IS 'our number, as people read it; Meta does not tell its id';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.event IS 'ONBOARDING, THROUGHPUT_UPGRADE, UPGRADE, DOWNGRADE, FLAGGED or UNFLAGGED';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.old_limit IS 'a tier such as TIER_1K, before';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.current_limit IS 'and now; both as they were told until 2026';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.max_daily_conversations_per_business IS 'how many people may be written to first in 24 hours, as a tier';
+COMMENT ON COLUMN whatsapp.phone_number_quality_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.phone_number_name_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,display_phone_number}' AS display_phone_number,
+	e.element #>> '{value,decision}' AS decision,
+	e.element #>> '{value,requested_verified_name}' AS requested_verified_name,
+	e.element #>> '{value,rejection_reason}' AS rejection_reason,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'phone_number_name_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.phone_number_name_updates IS 'what Meta has decided on names of numbers';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.display_phone_number IS 'our number, as people read it; Meta does not tell its id';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.decision IS 'APPROVED, REJECTED, PENDING or DEFERRED';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.requested_verified_name IS 'the name';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.rejection_reason IS 'why it was rejected, such as NAME_FORMAT_UNACCEPTABLE';
+COMMENT ON COLUMN whatsapp.phone_number_name_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.business_username_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,display_phone_number}' AS display_phone_number,
+	e.element #>> '{value,username}' AS username,
+	e.element #>> '{value,status}' AS status,
+	e.element #>> '{value,context}' AS context,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field IN ('business_username_updates', 'business_username_update', 'phone_number_username_update') AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.business_username_updates IS 'usernames of our numbers, when they have changed';
+COMMENT ON COLUMN whatsapp.business_username_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.business_username_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.business_username_updates.display_phone_number IS 'our number, as people read it; Meta does not tell its id';
+COMMENT ON COLUMN whatsapp.business_username_updates.username IS 'the username, without @; NULL once it has been deleted';
+COMMENT ON COLUMN whatsapp.business_username_updates.status IS 'approved, reserved or deleted';
+COMMENT ON COLUMN whatsapp.business_username_updates.context IS 'revoked, if Meta has taken it away';
+COMMENT ON COLUMN whatsapp.business_username_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.security_events WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,display_phone_number}' AS display_phone_number,
+	e.element #>> '{value,event}' AS event,
+	e.element #>> '{value,requester}' AS requester,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'security' AND e.element ? 'value' AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.security_events IS 'what was done about the PIN of numbers';
+COMMENT ON COLUMN whatsapp.security_events.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.security_events.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.security_events.display_phone_number IS 'our number, as people read it; Meta does not tell its id';
+COMMENT ON COLUMN whatsapp.security_events.event IS 'PIN_CHANGED, PIN_RESET_REQUEST or PIN_REQUEST_SUCCESS';
+COMMENT ON COLUMN whatsapp.security_events.requester IS 'who wants it reset: a user of Meta Business Suite';
+COMMENT ON COLUMN whatsapp.security_events.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.account_settings_updates WITH (security_invoker = true) AS
+SELECT e.waba_id,
+	coalesce(e.phone_number_id, e.element #>> '{value,phone_number_settings,phone_number_id}') AS phone_number_id,
+	e.at,
+	upper(e.element #>> '{value,type}') AS type,
+	e.element #>> '{value,phone_number_settings,calling,status}' AS calling_status,
+	e.element #>> '{value,phone_number_settings,calling,call_icon_visibility}' AS call_icon_visibility,
+	e.element #>> '{value,phone_number_settings,calling,callback_permission_status}' AS callback_permission_status,
+	e.element #>> '{value,phone_number_settings,calling,call_hours,status}' AS call_hours_status,
+	e.element #>> '{value,phone_number_settings,calling,call_hours,timezone_id}' AS timezone_id,
+	e.element #>> '{value,phone_number_settings,calling,sip,status}' AS sip_status,
+	e.element #>> '{value,phone_number_settings,calling,srtp_key_exchange_protocol}' AS srtp_key_exchange_protocol,
+	nullif(e.element #> '{value,phone_number_settings,calling}', 'null') AS calling,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'account_settings_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.account_settings_updates IS 'settings of numbers, when they have changed';
+COMMENT ON COLUMN whatsapp.account_settings_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.account_settings_updates.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.account_settings_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.account_settings_updates.type IS 'what kind of settings, in capitals: PHONE_NUMBER_SETTINGS';
+COMMENT ON COLUMN whatsapp.account_settings_updates.calling_status IS 'whether calls are ENABLED or DISABLED';
+COMMENT ON COLUMN whatsapp.account_settings_updates.call_icon_visibility IS 'where the button to call is shown';
+COMMENT ON COLUMN whatsapp.account_settings_updates.callback_permission_status IS 'whether a call gives the permission to call back';
+COMMENT ON COLUMN whatsapp.account_settings_updates.call_hours_status IS 'whether there are hours for calls';
+COMMENT ON COLUMN whatsapp.account_settings_updates.timezone_id IS 'the time zone of these hours';
+COMMENT ON COLUMN whatsapp.account_settings_updates.sip_status IS 'whether calls come by SIP';
+COMMENT ON COLUMN whatsapp.account_settings_updates.srtp_key_exchange_protocol IS 'how calls are encrypted: DTLS or SDES';
+COMMENT ON COLUMN whatsapp.account_settings_updates.calling IS 'all settings of calls, as JSON';
+COMMENT ON COLUMN whatsapp.account_settings_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.flow_events WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,event}' AS event,
+	e.element #>> '{value,flow_id}' AS flow_id,
+	e.element #>> '{value,message}' AS message,
+	e.element #>> '{value,old_status}' AS old_status,
+	e.element #>> '{value,new_status}' AS new_status,
+	e.element #>> '{value,alert_state}' AS alert_state,
+	CASE WHEN v.threshold ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?$' THEN v.threshold::numeric END AS threshold,
+	CASE WHEN v.error_rate ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?$' THEN v.error_rate::numeric END AS error_rate,
+	CASE WHEN v.availability ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?$' THEN v.availability::numeric END AS availability,
+	CASE WHEN v.p50_latency ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?$' THEN v.p50_latency::numeric END AS p50_latency,
+	CASE WHEN v.p90_latency ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?$' THEN v.p90_latency::numeric END AS p90_latency,
+	CASE WHEN v.requests_count ~ '^[0-9]{1,18}$' THEN v.requests_count::bigint END AS requests_count,
+	nullif(e.element #> '{value,errors}', 'null') AS errors,
+	e.element #>> '{value,warning}' AS warning,
+	e.received_at
+FROM whatsapp.events e
+CROSS JOIN LATERAL (VALUES (
+	e.element #>> '{value,threshold}',
+	e.element #>> '{value,error_rate}',
+	e.element #>> '{value,availability}',
+	e.element #>> '{value,p50_latency}',
+	e.element #>> '{value,p90_latency}',
+	e.element #>> '{value,requests_count}'
+)) v (threshold, error_rate, availability, p50_latency, p90_latency, requests_count)
+WHERE e.field = 'flows' AND e.element ? 'value' AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.flow_events IS 'how flows do: changes of state, errors, slow endpoints';
+COMMENT ON COLUMN whatsapp.flow_events.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.flow_events.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.flow_events.event IS 'FLOW_STATUS_CHANGE, CLIENT_ERROR_RATE, ENDPOINT_ERROR_RATE, ENDPOINT_LATENCY, ENDPOINT_AVAILABILITY or FLOW_VERSION_EXPIRY_WARNING';
+COMMENT ON COLUMN whatsapp.flow_events.flow_id IS 'Meta''s id of the flow';
+COMMENT ON COLUMN whatsapp.flow_events.message IS 'what has happened, in words';
+COMMENT ON COLUMN whatsapp.flow_events.old_status IS 'DRAFT, PUBLISHED, DEPRECATED, BLOCKED or THROTTLED, before; NULL if it is new';
+COMMENT ON COLUMN whatsapp.flow_events.new_status IS 'and now';
+COMMENT ON COLUMN whatsapp.flow_events.alert_state IS 'of an alert, ACTIVATED or DEACTIVATED';
+COMMENT ON COLUMN whatsapp.flow_events.threshold IS 'from where on there is an alert';
+COMMENT ON COLUMN whatsapp.flow_events.error_rate IS 'how many requests fail, of a hundred';
+COMMENT ON COLUMN whatsapp.flow_events.availability IS 'how often the endpoint is there, of a hundred';
+COMMENT ON COLUMN whatsapp.flow_events.p50_latency IS 'how long half of the requests take at most, in milliseconds';
+COMMENT ON COLUMN whatsapp.flow_events.p90_latency IS 'and nine of ten';
+COMMENT ON COLUMN whatsapp.flow_events.requests_count IS 'how many requests that was found from';
+COMMENT ON COLUMN whatsapp.flow_events.errors IS 'each error with its rate, as JSON';
+COMMENT ON COLUMN whatsapp.flow_events.warning IS 'that a version is about to expire, in words';
+COMMENT ON COLUMN whatsapp.flow_events.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.partner_solution_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,event}' AS event,
+	e.element #>> '{value,solution_id}' AS solution_id,
+	e.element #>> '{value,solution_status}' AS solution_status,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'partner_solutions' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.partner_solution_updates IS 'solutions that partners share, when they have changed';
+COMMENT ON COLUMN whatsapp.partner_solution_updates.waba_id IS 'the business portfolio, which Meta has here instead of an account';
+COMMENT ON COLUMN whatsapp.partner_solution_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.partner_solution_updates.event IS 'SOLUTION_CREATED or SOLUTION_UPDATED';
+COMMENT ON COLUMN whatsapp.partner_solution_updates.solution_id IS 'Meta''s id of the solution';
+COMMENT ON COLUMN whatsapp.partner_solution_updates.solution_status IS 'INITIATED, DRAFT, ACTIVE, PENDING_DEACTIVATION, DEACTIVATED or REJECTED';
+COMMENT ON COLUMN whatsapp.partner_solution_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.payment_configuration_updates WITH (security_invoker = true) AS
+SELECT e.waba_id, e.at,
+	e.element #>> '{value,configuration_name}' AS configuration_name,
+	e.element #>> '{value,provider_name}' AS provider_name,
+	e.element #>> '{value,provider_mid}' AS provider_mid,
+	e.element #>> '{value,status}' AS status,
+	whatsapp.unix_time(e.element #>> '{value,created_timestamp}') AS created_at,
+	whatsapp.unix_time(e.element #>> '{value,updated_timestamp}') AS updated_at,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'payment_configuration_update' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.payment_configuration_updates IS 'how payments are set up, when that has changed';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.configuration_name IS 'the name of the configuration';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.provider_name IS 'who takes the payments: billdesk, payu, razorpay or zaakpay';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.provider_mid IS 'our account there';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.status IS 'Active, Needs Connecting or Needs Testing';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.created_at IS 'when it was created';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.updated_at IS 'when it was changed';
+COMMENT ON COLUMN whatsapp.payment_configuration_updates.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.handovers WITH (security_invoker = true) AS
+SELECT e.waba_id,
+	coalesce(e.phone_number_id, e.element #>> '{value,recipient,phone_number_id}') AS phone_number_id,
+	e.at,
+	e.element #>> '{value,sender,phone_number}' AS phone_number,
+	e.element #>> '{value,type}' AS event,
+	c.control ->> 'previous_owner_role' AS previous_owner_role,
+	c.control ->> 'previous_owner_app_id' AS previous_owner_app_id,
+	c.control ->> 'new_owner_role' AS new_owner_role,
+	c.control ->> 'new_owner_app_id' AS new_owner_app_id,
+	c.control ->> 'metadata' AS metadata,
+	c.control #>> '{conversation_context,summary,text}' AS summary,
+	e.received_at
+FROM whatsapp.events e
+CROSS JOIN LATERAL (VALUES (
+	e.element -> 'value' -> (e.element #>> '{value,type}')
+)) c (control)
+WHERE e.field = 'messaging_handovers' AND e.element ? 'value'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.handovers IS 'conversations that went over to us, or from us, where several apps answer';
+COMMENT ON COLUMN whatsapp.handovers.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.handovers.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.handovers.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.handovers.phone_number IS 'the phone number of the person, if Meta tells it';
+COMMENT ON COLUMN whatsapp.handovers.event IS 'control_passed, if it is ours now, or control_taken, if it is not any more';
+COMMENT ON COLUMN whatsapp.handovers.previous_owner_role IS 'who had it: customer_service, marketing, utility, ctwa, ai_agent or escalation';
+COMMENT ON COLUMN whatsapp.handovers.previous_owner_app_id IS 'and the app';
+COMMENT ON COLUMN whatsapp.handovers.new_owner_role IS 'who has it now';
+COMMENT ON COLUMN whatsapp.handovers.new_owner_app_id IS 'and the app';
+COMMENT ON COLUMN whatsapp.handovers.metadata IS 'what was said along with it: text, or JSON in text';
+COMMENT ON COLUMN whatsapp.handovers.summary IS 'what the conversation was about, as a machine puts it';
+COMMENT ON COLUMN whatsapp.handovers.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.automatic_events WITH (security_invoker = true) AS
+SELECT e.waba_id, e.phone_number_id, e.at,
+	e.element ->> 'id' AS message_id,
+	e.element ->> 'event_name' AS event_name,
+	e.element ->> 'ctwa_clid' AS ctwa_clid,
+	CASE WHEN v.value ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?$' THEN v.value::numeric END AS value,
+	e.element #>> '{custom_data,currency}' AS currency,
+	e.received_at
+FROM whatsapp.events e
+CROSS JOIN LATERAL (VALUES (e.element #>> '{custom_data,value}')) v (value)
+WHERE e.field = 'automatic_events' AND NOT e.element ? 'field'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.automatic_events IS 'leads and purchases that Meta has found in conversations that came from ads';
+COMMENT ON COLUMN whatsapp.automatic_events.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.automatic_events.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.automatic_events.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.automatic_events.message_id IS 'the message (wamid) in which';
+COMMENT ON COLUMN whatsapp.automatic_events.event_name IS 'LeadSubmitted or Purchase';
+COMMENT ON COLUMN whatsapp.automatic_events.ctwa_clid IS 'the click on an ad that it came from';
+COMMENT ON COLUMN whatsapp.automatic_events.value IS 'of a purchase, how much, as Meta writes it';
+COMMENT ON COLUMN whatsapp.automatic_events.currency IS 'of which currency, such as EUR';
+COMMENT ON COLUMN whatsapp.automatic_events.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.user_actions WITH (security_invoker = true) AS
+SELECT e.waba_id, e.phone_number_id, e.at,
+	e.element ->> 'action_type' AS action_type,
+	e.element #>> '{marketing_messages_link_click_data,click_component}' AS click_component,
+	e.element #>> '{marketing_messages_link_click_data,product_id}' AS product_id,
+	e.element #>> '{marketing_messages_link_click_data,click_id}' AS click_id,
+	e.element #>> '{marketing_messages_link_click_data,tracking_token}' AS tracking_token,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.event = e.element ->> 'action_type' AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.user_actions IS 'what people did with marketing messages, such as following a link; Meta does not tell who it was';
+COMMENT ON COLUMN whatsapp.user_actions.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.user_actions.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.user_actions.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.user_actions.action_type IS 'marketing_messages_link_click or landing_page_view';
+COMMENT ON COLUMN whatsapp.user_actions.click_component IS 'where the link was: cta or body';
+COMMENT ON COLUMN whatsapp.user_actions.product_id IS 'the product it was for';
+COMMENT ON COLUMN whatsapp.user_actions.click_id IS 'the same for a click and what follows from it';
+COMMENT ON COLUMN whatsapp.user_actions.tracking_token IS 'likewise; of the two, either may be missing';
+COMMENT ON COLUMN whatsapp.user_actions.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.tracking_events WITH (security_invoker = true) AS
+SELECT e.waba_id, e.phone_number_id, e.at,
+	e.element ->> 'event_name' AS event_name,
+	e.element #>> '{tracking_data,click_id}' AS click_id,
+	e.element #>> '{tracking_data,tracking_token}' AS tracking_token,
+	e.received_at
+FROM whatsapp.events e
+WHERE e.field = 'tracking_events' AND NOT e.element ? 'field'
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.tracking_events IS 'deliveries of marketing messages, for tracking';
+COMMENT ON COLUMN whatsapp.tracking_events.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.tracking_events.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.tracking_events.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.tracking_events.event_name IS 'what has happened, such as sent';
+COMMENT ON COLUMN whatsapp.tracking_events.click_id IS 'see whatsapp.user_actions';
+COMMENT ON COLUMN whatsapp.tracking_events.tracking_token IS 'see whatsapp.user_actions';
+COMMENT ON COLUMN whatsapp.tracking_events.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.webhook_errors WITH (security_invoker = true) AS
+SELECT e.waba_id, e.phone_number_id, e.field, e.at,
+	CASE WHEN v.code ~ '^-?[0-9]{1,9}$' THEN v.code::integer END AS code,
+	e.element ->> 'title' AS title,
+	e.element ->> 'message' AS message,
+	coalesce(e.element #>> '{error_data,details}', e.element ->> 'details') AS details,
+	e.element ->> 'href' AS href,
+	e.received_at
+FROM whatsapp.events e
+CROSS JOIN LATERAL (VALUES (e.element ->> 'code')) v (code)
+WHERE e.event = v.code AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
+COMMENT ON VIEW whatsapp.webhook_errors IS 'errors that Meta tells of, but for those of a message, a status, a call or a group, which are with these';
+COMMENT ON COLUMN whatsapp.webhook_errors.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.webhook_errors.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.webhook_errors.field IS 'the webhook field that it came in';
+COMMENT ON COLUMN whatsapp.webhook_errors.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.webhook_errors.code IS 'Meta''s code of it, such as 130429';
+COMMENT ON COLUMN whatsapp.webhook_errors.title IS 'what it is called';
+COMMENT ON COLUMN whatsapp.webhook_errors.message IS 'the same, mostly';
+COMMENT ON COLUMN whatsapp.webhook_errors.details IS 'what it is about, in words';
+COMMENT ON COLUMN whatsapp.webhook_errors.href IS 'where Meta explains it';
+COMMENT ON COLUMN whatsapp.webhook_errors.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.history_chunks WITH (security_invoker = true) AS
+SELECT e.waba_id, e.phone_number_id, e.at,
+	CASE WHEN v.phase ~ '^-?[0-9]{1,9}$' THEN v.phase::integer END AS phase,
+	CASE WHEN v.chunk_order ~ '^-?[0-9]{1,9}$' THEN v.chunk_order::integer END AS chunk_order,
+	CASE WHEN v.progress ~ '^-?[0-9]{1,9}$' THEN v.progress::integer END AS progress,
+	coalesce(e.event = '2593109', false) AS declined,
+	CASE WHEN v.code ~ '^-?[0-9]{1,9}$' THEN v.code::integer END AS error_code,
+	e.received_at
+FROM whatsapp.events e
+CROSS JOIN LATERAL (VALUES (
+	e.element ->> 'phase',
+	e.element ->> 'chunk_order',
+	e.element ->> 'progress',
+	e.element ->> 'code'
+)) v (phase, chunk_order, progress, code)
+WHERE e.field = 'history' AND (e.event = 'chunk' OR e.event = v.code) AND NOT e.element ? 'field';
+COMMENT ON VIEW whatsapp.history_chunks IS 'how far the history of a number has come that is also used with the WhatsApp Business app; the messages are in whatsapp.messages';
+COMMENT ON COLUMN whatsapp.history_chunks.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.history_chunks.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.history_chunks.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.history_chunks.phase IS '0 for the last day, 1 for the last 90 days, 2 for the last 180';
+COMMENT ON COLUMN whatsapp.history_chunks.chunk_order IS 'which part of the phase it is; they come in any order';
+COMMENT ON COLUMN whatsapp.history_chunks.progress IS 'how much of the history has come, of a hundred';
+COMMENT ON COLUMN whatsapp.history_chunks.declined IS 'true if the business does not share its history: then there is no chunk, but an error';
+COMMENT ON COLUMN whatsapp.history_chunks.error_code IS 'code of that error, or of another; see whatsapp.webhook_errors';
+COMMENT ON COLUMN whatsapp.history_chunks.received_at IS 'when it came to be here';
+
+-- A contact of the address book is known by either id; so what came later of
+-- any of the two is the news of it.
+CREATE VIEW whatsapp.business_app_contacts WITH (security_invoker = true) AS
+WITH news AS (
+	SELECT e.waba_id, e.phone_number_id, e.at, e.received_at,
+		(coalesce(e.at, '-infinity'), e.received_at, e.event_id) AS age,
+		e.element ->> 'action' AS action,
+		nullif(e.element #>> '{contact,user_id}', '') AS user_id,
+		e.element #>> '{contact,parent_user_id}' AS parent_user_id,
+		nullif(e.element #>> '{contact,phone_number}', '') AS phone_number,
+		e.element #>> '{contact,username}' AS username,
+		e.element #>> '{contact,full_name}' AS full_name,
+		e.element #>> '{contact,first_name}' AS first_name
+	FROM whatsapp.events e
+	WHERE e.field = 'smb_app_state_sync' AND NOT e.element ? 'field'
+		AND coalesce(e.event, '') NOT IN ('superseded', 'seen')
+)
+SELECT n.waba_id, n.phone_number_id, n.at, n.user_id, n.parent_user_id, n.phone_number,
+	n.username, n.full_name, n.first_name, n.received_at
+FROM news n
+WHERE n.action IS DISTINCT FROM 'remove'
+	AND (n.user_id IS NOT NULL OR n.phone_number IS NOT NULL)
+	AND NOT EXISTS (
+		SELECT FROM news l
+		WHERE l.phone_number_id IS NOT DISTINCT FROM n.phone_number_id
+			AND l.user_id = n.user_id AND l.age > n.age)
+	AND NOT EXISTS (
+		SELECT FROM news l
+		WHERE l.phone_number_id IS NOT DISTINCT FROM n.phone_number_id
+			AND l.phone_number = n.phone_number AND l.age > n.age);
+COMMENT ON VIEW whatsapp.business_app_contacts IS 'the address book of the WhatsApp Business app, as it is now, for numbers that are used with it, too';
+COMMENT ON COLUMN whatsapp.business_app_contacts.waba_id IS 'the WhatsApp Business Account';
+COMMENT ON COLUMN whatsapp.business_app_contacts.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.business_app_contacts.at IS 'when it was added or edited, as Meta tells it';
+COMMENT ON COLUMN whatsapp.business_app_contacts.user_id IS 'BSUID, if it came along';
+COMMENT ON COLUMN whatsapp.business_app_contacts.parent_user_id IS 'parent BSUID, if it came along';
+COMMENT ON COLUMN whatsapp.business_app_contacts.phone_number IS 'phone number, in digits, if it came along';
+COMMENT ON COLUMN whatsapp.business_app_contacts.username IS 'username, without @';
+COMMENT ON COLUMN whatsapp.business_app_contacts.full_name IS 'the name, as it is in the address book';
+COMMENT ON COLUMN whatsapp.business_app_contacts.first_name IS 'the first name there';
+COMMENT ON COLUMN whatsapp.business_app_contacts.received_at IS 'when it came to be here';
+
+CREATE VIEW whatsapp.payments WITH (security_invoker = true) AS
+SELECT s.phone_number_id, s.message_id, s.at, s.status, s.wa_id, s.user_id,
+	s.element #>> '{payment,reference_id}' AS reference_id,
+	CASE
+		WHEN v.value ~ '^-?[0-9]{1,15}(\.[0-9]{1,9})?$' AND v.divisor ~ '^[0-9]{1,9}$'
+		THEN trim_scale(v.value::numeric / nullif(v.divisor::numeric, 0))
+	END AS amount,
+	s.element #>> '{payment,currency}' AS currency,
+	s.element #>> '{payment,transaction,id}' AS transaction_id,
+	s.element #>> '{payment,transaction,pg_transaction_id}' AS pg_transaction_id,
+	s.element #>> '{payment,transaction,type}' AS transaction_type,
+	s.element #>> '{payment,transaction,status}' AS transaction_status,
+	s.element #>> '{payment,transaction,method,type}' AS method,
+	s.element #>> '{payment,transaction,error,code}' AS error_code,
+	s.element #>> '{payment,transaction,error,reason}' AS error_reason,
+	whatsapp.unix_time(s.element #>> '{payment,transaction,created_timestamp}') AS created_at,
+	whatsapp.unix_time(s.element #>> '{payment,transaction,updated_timestamp}') AS updated_at,
+	nullif(coalesce(s.element #> '{payment,refunds}',
+		s.element #> '{payment,transaction,refunds}'), 'null') AS refunds,
+	s.received_at
+FROM whatsapp.statuses s
+CROSS JOIN LATERAL (VALUES (
+	s.element #>> '{payment,amount,value}',
+	s.element #>> '{payment,amount,offset}'
+)) v (value, divisor)
+WHERE s.element ->> 'type' = 'payment';
+COMMENT ON VIEW whatsapp.payments IS 'what Meta told about payments; whether one was made is for the payment provider to say';
+COMMENT ON COLUMN whatsapp.payments.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.payments.message_id IS 'Meta''s id of what it told';
+COMMENT ON COLUMN whatsapp.payments.at IS 'when, as Meta tells it';
+COMMENT ON COLUMN whatsapp.payments.status IS 'pending or captured';
+COMMENT ON COLUMN whatsapp.payments.wa_id IS 'WhatsApp id of who pays';
+COMMENT ON COLUMN whatsapp.payments.user_id IS 'BSUID of who pays';
+COMMENT ON COLUMN whatsapp.payments.reference_id IS 'what was given to the order as its id';
+COMMENT ON COLUMN whatsapp.payments.amount IS 'how much, in units of the currency';
+COMMENT ON COLUMN whatsapp.payments.currency IS 'of which currency, such as INR';
+COMMENT ON COLUMN whatsapp.payments.transaction_id IS 'id of the transaction; one that has failed may be followed by another';
+COMMENT ON COLUMN whatsapp.payments.pg_transaction_id IS 'id that the payment provider has given it';
+COMMENT ON COLUMN whatsapp.payments.transaction_type IS 'the payment provider: billdesk, payu, razorpay or zaakpay';
+COMMENT ON COLUMN whatsapp.payments.transaction_status IS 'pending, success or failed';
+COMMENT ON COLUMN whatsapp.payments.method IS 'upi, card, wallet or netbanking';
+COMMENT ON COLUMN whatsapp.payments.error_code IS 'why it failed, in a word';
+COMMENT ON COLUMN whatsapp.payments.error_reason IS 'and in words';
+COMMENT ON COLUMN whatsapp.payments.created_at IS 'when the transaction began';
+COMMENT ON COLUMN whatsapp.payments.updated_at IS 'when it changed';
+COMMENT ON COLUMN whatsapp.payments.refunds IS 'what was paid back, as JSON';
+COMMENT ON COLUMN whatsapp.payments.received_at IS 'when it came to be here';
+
+-- Functions of the user's, called for what webhooks bring.  Triggers would do
+-- the same, but those on an extension's tables are not dumped.
+
+CREATE TABLE whatsapp.hooks (
+	event text NOT NULL,
+	function text NOT NULL,
+	added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (event, function)
+);
+COMMENT ON TABLE whatsapp.hooks IS 'functions that are called for what webhooks bring; see whatsapp.add_hook()';
+COMMENT ON COLUMN whatsapp.hooks.event IS 'what it is called for';
+COMMENT ON COLUMN whatsapp.hooks.function IS 'the function, with its schema, quoted as SQL needs it';
+COMMENT ON COLUMN whatsapp.hooks.added_at IS 'those of one event are called in this order';
+
+CREATE FUNCTION whatsapp.hooks_changed() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'whatsapp_hooks_changed';
+COMMENT ON FUNCTION whatsapp.hooks_changed() IS 'has all sessions read whatsapp.hooks again';
+
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON whatsapp.hooks
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.hooks_changed();
+ALTER TABLE whatsapp.hooks ENABLE ALWAYS TRIGGER changed;
+COMMENT ON TRIGGER changed ON whatsapp.hooks IS 'has all sessions read it again';
+
+CREATE FUNCTION whatsapp.hook_argument(event text) RETURNS regtype
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE event
+	WHEN 'message' THEN 'whatsapp.messages'
+	WHEN 'message_content' THEN 'whatsapp.messages'
+	WHEN 'status' THEN 'whatsapp.statuses'
+	WHEN 'reaction' THEN 'whatsapp.reactions'
+	WHEN 'media' THEN 'whatsapp.media'
+	WHEN 'call' THEN 'whatsapp.call_events'
+	WHEN 'group' THEN 'whatsapp.groups'
+	WHEN 'group_participant' THEN 'whatsapp.group_participants'
+	WHEN 'template' THEN 'whatsapp.templates'
+	WHEN 'user_preference' THEN 'whatsapp.user_preferences'
+	WHEN 'event' THEN 'whatsapp.events'
+END::regtype;
+COMMENT ON FUNCTION whatsapp.hook_argument(text) IS 'the rows that hooks for an event are called with; NULL if there is no such event';
+
+CREATE FUNCTION whatsapp.add_hook(event text, function text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	argument regtype := whatsapp.hook_argument(add_hook.event);
+	name text[];
+	quoted text;
+BEGIN
+	IF argument IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('there are no hooks for "%s"', add_hook.event),
+			HINT = 'Take message, message_content, status, reaction, media, call, group, group_participant, template, user_preference or event.';
+	END IF;
+
+	name := parse_ident(add_hook.function);
+	IF cardinality(name) <> 2 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_name',
+			MESSAGE = format('hook "%s" has no schema', add_hook.function),
+			HINT = 'Write the schema and the name of the function, with a dot between them and nothing after.';
+	END IF;
+	quoted := format('%I.%I', name[1], name[2]);
+	IF to_regprocedure(format('%s(%s)', quoted, argument)) IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_function',
+			MESSAGE = format('function %s(%s) does not exist', quoted, argument),
+			HINT = format('A hook for "%s" is a function of one %s.', add_hook.event, argument);
+	END IF;
+
+	INSERT INTO whatsapp.hooks (event, function)
+	VALUES (add_hook.event, quoted)
+	ON CONFLICT DO NOTHING;
+END $$;
+COMMENT ON FUNCTION whatsapp.add_hook(text, text) IS 'has a function called for each new row of a kind that webhooks bring, in their transaction: for message, status, reaction, media, call, group, group_participant, template, user_preference or event, with that row as its argument; states such as reactions are new whenever they change. message_content is for messages whose content came after a placeholder. The function is named with its schema and runs as the extension''s owner; when it raises an error, what it was called for is parked, see whatsapp.replay()';
+
+CREATE FUNCTION whatsapp.remove_hook(event text, function text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	name text[] := parse_ident(remove_hook.function);
+BEGIN
+	DELETE FROM whatsapp.hooks h
+	WHERE h.event = remove_hook.event
+		AND h.function = (SELECT string_agg(quote_ident(n.word), '.' ORDER BY n.ord)
+			FROM unnest(name) WITH ORDINALITY n (word, ord));
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('%s is no hook for "%s"', remove_hook.function, remove_hook.event),
+			HINT = 'whatsapp.hooks lists all hooks.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.remove_hook(text, text) IS 'has a function no longer called; error 42704 if it was not';
 
 ------------------------------------------------------------------------------
 -- 3. Outbox
@@ -736,6 +1793,14 @@ BEGIN
 		FROM result r
 		WHERE r.id = o.id AND o.id = ANY (ARRAY(SELECT f.id FROM free f))
 		RETURNING o.*
+	), superseded AS (
+		-- a webhook that was faster may have told of the message, in its way
+		INSERT INTO whatsapp.events (event_id, phone_number_id, field, event, element)
+		SELECT whatsapp.event_id(m.phone_number_id, NULL, m.element), m.phone_number_id, 'messages', 'superseded', m.element
+		FROM recorded o
+		JOIN whatsapp.messages m ON m.phone_number_id = o.phone_number_id AND m.message_id = o.message_id
+		WHERE o.state = 'sent' AND m.element IS NOT NULL
+		ON CONFLICT (event_id) DO NOTHING
 	), filed AS (
 		INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
 			wa_id, user_id, group_id, context_id, status, status_at, sent_at, outbox_id, element)
@@ -793,9 +1858,16 @@ SELECT pg_extension_config_dump('whatsapp.numbers', '');
 SELECT pg_extension_config_dump('whatsapp.contacts', '');
 SELECT pg_extension_config_dump('whatsapp.messages', '');
 SELECT pg_extension_config_dump('whatsapp.reactions', '');
+SELECT pg_extension_config_dump('whatsapp.media', '');
 SELECT pg_extension_config_dump('whatsapp.statuses', '');
+SELECT pg_extension_config_dump('whatsapp.call_events', '');
+SELECT pg_extension_config_dump('whatsapp.groups', '');
+SELECT pg_extension_config_dump('whatsapp.group_participants', '');
+SELECT pg_extension_config_dump('whatsapp.templates', '');
+SELECT pg_extension_config_dump('whatsapp.user_preferences', '');
 SELECT pg_extension_config_dump('whatsapp.events', '');
 SELECT pg_extension_config_dump('whatsapp.webhooks', '');
+SELECT pg_extension_config_dump('whatsapp.hooks', '');
 SELECT pg_extension_config_dump('whatsapp.outbox', '');
 SELECT pg_extension_config_dump('whatsapp.outbox_id_seq', '');
 

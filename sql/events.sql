@@ -17,16 +17,17 @@ DELETE FROM whatsapp.events;
 
 -- statuses of calls are none of messages
 SELECT * FROM whatsapp.ingest_unsigned(pg_temp.fixture(:'abs_srcdir', 'calls'));
-SELECT phone_number_id, field, element #>> '{value,statuses,0,status}' AS status FROM whatsapp.events;
+SELECT phone_number_id, call_id, event, wa_id, at FROM whatsapp.call_events;
+SELECT count(*) FROM whatsapp.events;
 SELECT count(*) FROM whatsapp.statuses;
 SELECT count(*) FROM whatsapp.messages;
 DELETE FROM whatsapp.events;
 
--- a message that cannot be filed, and errors beside it: the rest is, and the
--- change is kept
+-- a message that cannot be filed, and errors beside it: the rest is, and of the
+-- change what is left
 SELECT * FROM whatsapp.ingest_unsigned(pg_temp.fixture(:'abs_srcdir', 'errors'));
 SELECT message_id, type, error_code FROM whatsapp.messages;
-SELECT field, element #>> '{value,messages,1,text,body}' AS body, element #>> '{value,errors,0,code}' AS code FROM whatsapp.events;
+SELECT field, event, element FROM whatsapp.events ORDER BY event;
 DELETE FROM whatsapp.events;
 
 -- other products of Meta

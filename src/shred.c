@@ -44,44 +44,28 @@
 
 #include "whatsapp.h"
 
-#define MAX_TABLES	32
+#define MAX_TABLES	64			/* bits of WaNode.tables */
 
 /* The end of the year 9999, and of what ISO 8601 can write in four digits */
 #define MAX_SECONDS INT64CONST(253402300799)
 
 /* A column that a value feeds */
-typedef struct ShredTarget
+struct WaTarget
 {
 	int			table;
 	int			column;
 	WaType		type;
 	int			slot;			/* where the value is held meanwhile */
-	struct ShredTarget *next_fed;	/* fed by the same value */
-	struct ShredTarget *next_given; /* given at the end of the same object */
-} ShredTarget;
-
-/* A step of one path or more */
-typedef struct ShredNode
-{
-	const char *name;
-	int			name_len;
-	struct ShredNode *parent;
-	struct ShredNode *first_child;	/* in the order of jsonb's keys */
-	struct ShredNode *next_sibling;
-	uint32		tables;			/* bit set: an object here makes their rows */
-	bool		keeps;			/* one of these keeps the object whole */
-	int			fallback;		/* a table, or -1 */
-	bool		understood;		/* a scalar here needs no column */
-	ShredTarget *fed;			/* by a value here */
-	ShredTarget *given;			/* at the end of an object here */
-} ShredNode;
+	struct WaTarget *next_fed;	/* fed by the same value */
+	struct WaTarget *next_given;	/* given at the end of the same object */
+};
 
 struct WaShredder
 {
 	const WaTable *tables;
 	int			ntables;
 	int			nslots;
-	ShredNode  *root;
+	WaNode	   *root;
 };
 
 typedef struct ShredState
@@ -89,38 +73,51 @@ typedef struct ShredState
 	const WaShredder *shredder;
 	WaRows	   *rows;			/* [table] */
 	bool	   *held;			/* [slot] has a value, */
-	Datum	   *values;			/* [slot] which is this */
-	bool		kept;			/* we are in an object that a row keeps whole */
+	Datum	   *values;			/* [slot] which is this, */
+	int		   *receipt;		/* [slot] and has this receipt */
+	bool	   *received;		/* [receipt] if a row has got the value */
+	int			nreceipts;
+	int			maxreceipts;
+	JsonbContainer *kept;		/* the outermost object that we are in and
+								 * that a row keeps whole, or NULL */
 	bool		unfiled;		/* something in the innermost fallback's
 								 * object is in no row */
 } ShredState;
 
-static ShredNode *grow_path(ShredNode *node, const char *path);
-static ShredNode *find_child(const ShredNode *node, const char *name, int len);
-static int	compare_names(const char *a, int a_len, const char *b, int b_len);
-static ShredNode *enclosing_node(ShredNode *a, const ShredNode *b);
-static void add_target(WaShredder *shredder, int table, int i, ShredNode *row);
+static void add_table(WaShredder *shredder, int t, const char *path);
+static void add_target(WaShredder *shredder, int table, int i, WaNode *row);
+static bool is_fed_already(const WaNode *node, const WaNode *scope, int table,
+						   int column);
 static int	column_number(const WaTable *table, int i);
 
-static void shred_object(ShredState *state, const ShredNode *node,
+static void shred_object(ShredState *state, const WaNode *node,
 						 JsonbValue *object);
-static bool begin_rows(ShredState *state, const ShredNode *node,
-					   const JsonbValue *object);
-static bool is_of_other_type(const WaTable *table, JsonbContainer *object);
-static void shred_members(ShredState *state, const ShredNode *node,
+static bool begin_rows(ShredState *state, const WaNode *node,
+					   JsonbContainer *object);
+static bool is_of_type(const WaTable *table, JsonbContainer *object);
+static void shred_members(ShredState *state, const WaNode *node,
 						  JsonbContainer *object);
-static void shred_value(ShredState *state, const ShredNode *node,
+static void shred_value(ShredState *state, const WaNode *node,
 						JsonbValue *value);
-static bool hold_value(ShredState *state, const ShredTarget *target,
-					   const JsonbValue *value);
+static bool hold_value(ShredState *state, const WaTarget *target,
+					   const JsonbValue *value, int receipt);
+static int	new_receipt(ShredState *state);
 static bool convert_value(WaType type, const JsonbValue *value, Datum *datum);
 static bool convert_number(const char *str, WaType type, Datum *datum);
-static void give_values(ShredState *state, const ShredNode *node,
+static void give_values(ShredState *state, const WaNode *node,
 						const int *first_row);
-static void settle_fallback(ShredState *state, int table,
-							const int *first_row);
+static void settle_fallback(ShredState *state, const WaNode *node,
+							const JsonbValue *object, const int *first_row,
+							int first_receipt);
+static Datum leftover(ShredState *state, const WaNode *node,
+					  const JsonbValue *object, const int *first_row);
+static void remove_row(WaRows *rows, int ncolumns, int r);
+static void drop_hopeless_rows(ShredState *state, const WaNode *node,
+							   const int *first_row);
 static void drop_incomplete_rows(ShredState *state, int table, int first_row);
-static void begin_row(WaRows *rows, int ncolumns);
+static bool is_complete(const WaTable *table, const bool *nulls,
+						bool with_top);
+static void begin_row(WaRows *rows, int ncolumns, JsonbContainer *source);
 static void fill_constants(const WaTable *table, WaRows *rows);
 
 /*
@@ -138,25 +135,23 @@ wa_shredder_create(const WaTable *tables, int ntables,
 
 	shredder->tables = tables;
 	shredder->ntables = ntables;
-	shredder->root = palloc0(sizeof(ShredNode));
-	shredder->root->fallback = -1;
+	shredder->root = wa_tree_create();
 
 	for (int t = 0; t < ntables; t++)
-	{
-		const WaTable *table = &tables[t];
-		ShredNode  *row = grow_path(shredder->root, table->path);
-
-		if (table->filing == WA_FALLBACK)
-			row->fallback = t;
-		row->tables |= (uint32) 1 << t;
-		row->keeps |= table->filing == WA_MUST;
-		for (int i = 0; i < table->ncolumns; i++)
-			if (table->columns[i].path[0] != '=')
-				add_target(shredder, t, i, row);
-	}
+		for (int i = 0; tables[t].paths[i] != NULL; i++)
+			add_table(shredder, t, tables[t].paths[i]);
 	for (; *understood != NULL; understood++)
-		grow_path(shredder->root, *understood)->understood = true;
+		wa_tree_grow(shredder->root, *understood)->understood = true;
 	return shredder;
+}
+
+/*
+ * The tree of all paths of a shredder.
+ */
+const WaNode *
+wa_shredder_root(const WaShredder *shredder)
+{
+	return shredder->root;
 }
 
 /*
@@ -173,6 +168,7 @@ wa_shred(const WaShredder *shredder, Jsonb *document)
 	state.rows = palloc0(sizeof(WaRows) * shredder->ntables);
 	state.held = palloc0(sizeof(bool) * shredder->nslots);
 	state.values = palloc(sizeof(Datum) * shredder->nslots);
+	state.receipt = palloc(sizeof(int) * shredder->nslots);
 
 	root.type = jbvBinary;
 	root.val.binary.data = &document->root;
@@ -189,104 +185,75 @@ wa_shred(const WaShredder *shredder, Jsonb *document)
  */
 
 /*
- * Follow a path, growing the steps that are not there.
+ * Have the objects at a path make rows of a table.
  */
-static ShredNode *
-grow_path(ShredNode *node, const char *path)
+static void
+add_table(WaShredder *shredder, int t, const char *path)
 {
-	while (*path != '\0')
-	{
-		int			len = strcspn(path, ".");
-		ShredNode  *child = find_child(node, path, len);
+	const WaTable *table = &shredder->tables[t];
+	WaNode	   *row = wa_tree_grow(shredder->root, path);
 
-		if (child == NULL)
-		{
-			ShredNode **link = &node->first_child;
-
-			while (*link != NULL && compare_names((*link)->name,
-												  (*link)->name_len,
-												  path, len) < 0)
-				link = &(*link)->next_sibling;
-
-			child = palloc0(sizeof(ShredNode));
-			child->name = pnstrdup(path, len);
-			child->name_len = len;
-			child->parent = node;
-			child->fallback = -1;
-			child->next_sibling = *link;
-			*link = child;
-		}
-		node = child;
-		path += len;
-		if (*path == '.')
-			path++;
-	}
-	return node;
-}
-
-static ShredNode *
-find_child(const ShredNode *node, const char *name, int len)
-{
-	ShredNode  *child = node->first_child;
-
-	while (child != NULL &&
-		   compare_names(child->name, child->name_len, name, len) != 0)
-		child = child->next_sibling;
-	return child;
-}
-
-/*
- * The order in which jsonb has the keys of an object.
- */
-static int
-compare_names(const char *a, int a_len, const char *b, int b_len)
-{
-	if (a_len != b_len)
-		return a_len - b_len;
-	return memcmp(a, b, a_len);
-}
-
-/*
- * Find the innermost node that has both nodes in or below it.
- */
-static ShredNode *
-enclosing_node(ShredNode *a, const ShredNode *b)
-{
-	for (;; a = a->parent)
-	{
-		for (const ShredNode *node = b; node != NULL; node = node->parent)
-		{
-			if (node == a)
-				return a;
-		}
-	}
+	if (table->filing == WA_FALLBACK)
+		row->fallback = t;
+	row->tables |= UINT64CONST(1) << t;
+	row->keeps |= table->filing == WA_MUST;
+	for (int i = 0; i < table->ncolumns; i++)
+		if (table->columns[i].path[0] != '=')
+			add_target(shredder, t, i, row);
 }
 
 /*
  * Have a column fed by what is at its path.
  */
 static void
-add_target(WaShredder *shredder, int table, int i, ShredNode *row)
+add_target(WaShredder *shredder, int table, int i, WaNode *row)
 {
-	const WaColumn *column = &shredder->tables[table].columns[i];
+	const WaTable *desc = &shredder->tables[table];
+	const WaColumn *column = &desc->columns[i];
 	bool		from_top = column->path[0] == '/';
-	ShredNode  *node = grow_path(from_top ? shredder->root : row,
-								 column->path + from_top);
-	ShredNode  *scope = enclosing_node(node, row);
-	ShredTarget *target = palloc0(sizeof(ShredTarget));
-	ShredTarget **link = &scope->given;
+	WaNode	   *node = wa_tree_grow(from_top ? shredder->root : row,
+									column->path + from_top);
+	WaNode	   *scope = wa_tree_enclosing(node, row);
+	WaTarget   *target;
+	WaTarget  **link = &scope->given;
 
+	/* what is left for a fallback to keep is only known at the end */
+	if (desc->filing == WA_FALLBACK && node == row)
+		return;
+
+	/* from the top, a table's paths may lead to the same */
+	if (is_fed_already(node, scope, table, column_number(desc, i)))
+		return;
+
+	target = palloc0(sizeof(WaTarget));
 	target->table = table;
-	target->column = column_number(&shredder->tables[table], i);
+	target->column = column_number(desc, i);
 	target->type = column->type;
 	target->slot = shredder->nslots++;
 	target->next_fed = node->fed;
 	node->fed = target;
+	if (desc->filing != WA_FALLBACK && from_top)
+		for (WaNode *outer = node; outer != NULL; outer = outer->parent)
+			outer->tells = true;
 
 	/* what is listed first is to be given first */
 	while (*link != NULL)
 		link = &(*link)->next_given;
 	*link = target;
+}
+
+static bool
+is_fed_already(const WaNode *node, const WaNode *scope, int table, int column)
+{
+	for (WaTarget *fed = node->fed; fed != NULL; fed = fed->next_fed)
+	{
+		if (fed->table != table || fed->column != column)
+			continue;
+		for (WaTarget *given = scope->given; given; given = given->next_given)
+			if (given == fed)
+				return true;
+	}
+	return false;
 }
 
 /*
@@ -310,10 +277,11 @@ column_number(const WaTable *table, int i)
  * Shred an object, or whatever else the whole document is.
  */
 static void
-shred_object(ShredState *state, const ShredNode *node, JsonbValue *object)
+shred_object(ShredState *state, const WaNode *node, JsonbValue *object)
 {
 	int			first_row[MAX_TABLES];
-	bool		outer_kept = state->kept;
+	int			first_receipt = state->nreceipts;
+	JsonbContainer *outer_kept = state->kept;
 	bool		outer_unfiled = state->unfiled;
 
 	for (int t = 0; t < state->shredder->ntables; t++)
@@ -321,20 +289,24 @@ shred_object(ShredState *state, const ShredNode *node, JsonbValue *object)
 
 	if (node->fallback >= 0)
 		state->unfiled = false;
-	if (begin_rows(state, node, object))
-		state->kept = true;
-	else if (node->keeps && !outer_kept)
+	if (begin_rows(state, node, object->val.binary.data))
+	{
+		if (!state->kept)
+			state->kept = object->val.binary.data;
+	}
+	else if (node->keeps && !state->kept)
 		state->unfiled = true;
 
-	for (ShredTarget *target = node->fed; target; target = target->next_fed)
-		hold_value(state, target, object);
+	for (WaTarget *target = node->fed; target; target = target->next_fed)
+		hold_value(state, target, object, -1);
 	shred_members(state, node, object->val.binary.data);
 	give_values(state, node, first_row);
+	drop_hopeless_rows(state, node, first_row);
 
 	state->kept = outer_kept;
 	if (node->fallback >= 0)
 	{
-		settle_fallback(state, node->fallback, first_row);
+		settle_fallback(state, node, object, first_row, first_receipt);
 		state->unfiled = outer_unfiled;
 	}
 }
@@ -343,41 +315,47 @@ shred_object(ShredState *state, const ShredNode *node, JsonbValue *object)
  * Begin the rows that an object makes.  Returns if one of them keeps it.
  */
 static bool
-begin_rows(ShredState *state, const ShredNode *node, const JsonbValue *object)
+begin_rows(ShredState *state, const WaNode *node, JsonbContainer *object)
 {
 	bool		kept = false;
 
-	for (int t = 0; node->tables >> t != 0; t++)
+	for (int t = 0; t < MAX_TABLES && node->tables >> t != 0; t++)
 	{
 		const WaTable *table = &state->shredder->tables[t];
 
-		if ((node->tables >> t & 1) == 0 ||
-			is_of_other_type(table, object->val.binary.data))
+		if ((node->tables >> t & 1) == 0 || !is_of_type(table, object))
 			continue;
-		begin_row(&state->rows[t], table->ncolumns);
+		begin_row(&state->rows[t], table->ncolumns,
+				  state->kept ? state->kept : object);
 		kept |= table->filing == WA_MUST;
 	}
 	return kept;
 }
 
 /*
- * Does the object say that it is of a type that the table does not want?
+ * Is the object of a type that the table wants?  One that does not say its
+ * type is of none in particular.
  */
 static bool
-is_of_other_type(const WaTable *table, JsonbContainer *object)
+is_of_type(const WaTable *table, JsonbContainer *object)
 {
+	const char *const *listed = table->types ? table->types :
+	table->other_types;
 	JsonbValue	type;
 
-	if (table->other_types == NULL || !JsonContainerIsObject(object) ||
-		getKeyJsonValueFromContainer(object, "type", 4, &type) == NULL ||
-		type.type != jbvString)
-		return false;
-
-	for (const char *const *other = table->other_types; *other; other++)
-		if (compare_names(*other, strlen(*other), type.val.string.val,
-						  type.val.string.len) == 0)
-			return true;
-	return false;
+	if (listed == NULL)
+		return true;
+	if (JsonContainerIsObject(object) &&
+		getKeyJsonValueFromContainer(object, "type", 4, &type) != NULL &&
+		type.type == jbvString)
+	{
+		for (; *listed != NULL; listed++)
+			if (strlen(*listed) == type.val.string.len &&
+				memcmp(*listed, type.val.string.val,
+					   type.val.string.len) == 0)
+				return table->types != NULL;
+	}
+	return table->types == NULL;
 }
 
 /*
@@ -385,13 +363,13 @@ is_of_other_type(const WaTable *table, JsonbContainer *object)
  * one order.
  */
 static void
-shred_members(ShredState *state, const ShredNode *node, JsonbContainer *object)
+shred_members(ShredState *state, const WaNode *node, JsonbContainer *object)
 {
-	const ShredNode *child = node->first_child;
+	const WaNode *next = node->first_child;
+	const WaNode *child = NULL;
 	JsonbIterator *it = JsonbIteratorInit(object);
 	JsonbIteratorToken token;
 	JsonbValue	member;
-	int			order = -1;
 
 	check_stack_depth();
 
@@ -404,17 +382,10 @@ shred_members(ShredState *state, const ShredNode *node, JsonbContainer *object)
 	while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-		{
-			order = -1;
-			while (child != NULL &&
-				   (order = compare_names(child->name, child->name_len,
-										  member.val.string.val,
-										  member.val.string.len)) < 0)
-				child = child->next_sibling;
-		}
+			child = wa_tree_step(&next, &member);
 		else if (token == WJB_VALUE)
 		{
-			if (child != NULL && order == 0)
+			if (child != NULL)
 				shred_value(state, child, &member);
 			else if (!state->kept && member.type != jbvNull)
 				state->unfiled = true;
@@ -423,9 +394,10 @@ shred_members(ShredState *state, const ShredNode *node, JsonbContainer *object)
 }
 
 static void
-shred_value(ShredState *state, const ShredNode *node, JsonbValue *value)
+shred_value(ShredState *state, const WaNode *node, JsonbValue *value)
 {
 	bool		taken = node->understood && value->type != jbvBinary;
+	int			receipt;
 
 	if (value->type == jbvNull)
 		return;
@@ -440,9 +412,9 @@ shred_value(ShredState *state, const ShredNode *node, JsonbValue *value)
 		check_stack_depth();
 
 		/* a column may want a list as it is, but a row's object is one of it */
-		for (ShredTarget *target = node->fed; target; target = target->next_fed)
+		for (WaTarget *target = node->fed; target; target = target->next_fed)
 			if (target->type == WA_JSON && node->tables == 0)
-				hold_value(state, target, value);
+				hold_value(state, target, value, -1);
 		while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 			if (token == WJB_ELEM)
 				shred_value(state, node, &element);
@@ -457,21 +429,23 @@ shred_value(ShredState *state, const ShredNode *node, JsonbValue *value)
 	}
 
 	/* where objects make rows, anything else is out of place */
-	for (ShredTarget *target = node->fed; target; target = target->next_fed)
+	receipt = taken || state->kept || node->tables != 0 ? -1 :
+		new_receipt(state);
+	for (WaTarget *target = node->fed; target; target = target->next_fed)
 		if (node->tables == 0)
-			taken |= hold_value(state, target, value);
+			taken |= hold_value(state, target, value, receipt);
 	if (!taken && !state->kept)
 		state->unfiled = true;
 }
 
 /*
  * Hold a value for a column, unless it is not of the column's type.  Returns
- * if that is enough to say that the value is in a row; the row of a fallback
- * may yet be dropped.
+ * if the row that it will be given to is as good a place for it as any; what
+ * comes of that is told by the receipt.
  */
 static bool
-hold_value(ShredState *state, const ShredTarget *target,
-		   const JsonbValue *value)
+hold_value(ShredState *state, const WaTarget *target,
+		   const JsonbValue *value, int receipt)
 {
 	Datum		datum;
 
@@ -487,7 +461,25 @@ hold_value(ShredState *state, const ShredTarget *target,
 	}
 	state->values[target->slot] = datum;
 	state->held[target->slot] = true;
-	return state->shredder->tables[target->table].filing != WA_FALLBACK;
+	state->receipt[target->slot] = receipt;
+	return state->shredder->tables[target->table].filing == WA_MUST;
+}
+
+static int
+new_receipt(ShredState *state)
+{
+	if (state->nreceipts == state->maxreceipts)
+	{
+		int			maxreceipts = Max(8, 2 * state->maxreceipts);
+		bool	   *received = palloc(sizeof(bool) * maxreceipts);
+
+		if (state->nreceipts > 0)
+			memcpy(received, state->received, sizeof(bool) * state->nreceipts);
+		state->received = received;
+		state->maxreceipts = maxreceipts;
+	}
+	state->received[state->nreceipts] = false;
+	return state->nreceipts++;
 }
 
 /*
@@ -506,10 +498,26 @@ convert_value(WaType type, const JsonbValue *value, Datum *datum)
 		return true;
 	}
 
+	if (type == WA_BOOL)
+	{
+		*datum = BoolGetDatum(value->type == jbvBool && value->val.boolean);
+		return value->type == jbvBool;
+	}
+
 	if (value->type == jbvString)
 	{
 		if (value->val.string.len == 0)
 			return false;
+		if (type == WA_EMBEDDED)
+		{
+			const char *remark;
+			Jsonb	   *embedded = wa_document_read(value->val.string.val,
+													value->val.string.len,
+													&remark);
+
+			*datum = JsonbPGetDatum(embedded);
+			return embedded != NULL;
+		}
 		if (type == WA_TEXT)
 		{
 			*datum = PointerGetDatum(cstring_to_text_with_len(value->val.string.val,
@@ -518,7 +526,7 @@ convert_value(WaType type, const JsonbValue *value, Datum *datum)
 		}
 		str = pnstrdup(value->val.string.val, value->val.string.len);
 	}
-	else if (value->type == jbvNumeric)
+	else if (value->type == jbvNumeric && type != WA_EMBEDDED)
 		str = DatumGetCString(DirectFunctionCall1(numeric_out,
 												  NumericGetDatum(value->val.numeric)));
 	else
@@ -562,9 +570,9 @@ convert_number(const char *str, WaType type, Datum *datum)
  * Give what is held for it to the rows that began inside an object.
  */
 static void
-give_values(ShredState *state, const ShredNode *node, const int *first_row)
+give_values(ShredState *state, const WaNode *node, const int *first_row)
 {
-	for (ShredTarget *target = node->given; target; target = target->next_given)
+	for (WaTarget *target = node->given; target; target = target->next_given)
 	{
 		WaRows	   *rows = &state->rows[target->table];
 		int			ncolumns = state->shredder->tables[target->table].ncolumns;
@@ -572,6 +580,10 @@ give_values(ShredState *state, const ShredNode *node, const int *first_row)
 		if (!state->held[target->slot])
 			continue;
 		state->held[target->slot] = false;
+		if (state->receipt[target->slot] >= 0 &&
+			first_row[target->table] < rows->nrows &&
+			state->shredder->tables[target->table].filing == WA_MUST)
+			state->received[state->receipt[target->slot]] = true;
 
 		for (int r = first_row[target->table]; r < rows->nrows; r++)
 		{
@@ -588,20 +600,31 @@ give_values(ShredState *state, const ShredNode *node, const int *first_row)
 
 /*
  * An object with a fallback has ended.  Keep its row only if something in the
- * object was not filed otherwise.
+ * object was not filed otherwise, or nothing was made of it at all.
  */
 static void
-settle_fallback(ShredState *state, int table, const int *first_row)
+settle_fallback(ShredState *state, const WaNode *node,
+				const JsonbValue *object, const int *first_row,
+				int first_receipt)
 {
 	const WaShredder *shredder = state->shredder;
+	const WaTable *table = &shredder->tables[node->fallback];
+	WaRows	   *rows = &state->rows[node->fallback];
+	int			r = first_row[node->fallback];
 	int			made = 0;
 
 	for (int t = 0; t < shredder->ntables; t++)
 	{
-		if (shredder->tables[t].filing != WA_FALLBACK)
+		WaFiling	filing = shredder->tables[t].filing;
+
+		if (filing != WA_FALLBACK)
 			drop_incomplete_rows(state, t, first_row[t]);
-		made += state->rows[t].nrows - first_row[t];
+		if (filing != WA_MAY)
+			made += state->rows[t].nrows - first_row[t];
 	}
+	for (int i = first_receipt; i < state->nreceipts; i++)
+		state->unfiled |= !state->received[i];
+	state->nreceipts = first_receipt;
 
 	/*
 	 * Its own row was begun before those inside it, so if there are others of
@@ -609,15 +632,76 @@ settle_fallback(ShredState *state, int table, const int *first_row)
 	 */
 	if (made > 1 && !state->unfiled)
 	{
-		WaRows	   *rows = &state->rows[table];
-		int			ncolumns = shredder->tables[table].ncolumns;
-		int			i = first_row[table] * ncolumns;
-		int			n = (--rows->nrows - first_row[table]) * ncolumns;
+		remove_row(rows, table->ncolumns, r);
+		return;
+	}
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (table->columns[i].path[0] == '\0')
+		{
+			rows->values[r * table->ncolumns + i] =
+				leftover(state, node, object, first_row);
+			rows->nulls[r * table->ncolumns + i] = false;
+		}
+	}
+}
 
-		memmove(&rows->values[i], &rows->values[i + ncolumns],
-				sizeof(Datum) * n);
-		memmove(&rows->nulls[i], &rows->nulls[i + ncolumns],
-				sizeof(bool) * n);
+/*
+ * What is left of an object without those in it that have been filed.
+ */
+static Datum
+leftover(ShredState *state, const WaNode *node, const JsonbValue *object,
+		 const int *first_row)
+{
+	const WaShredder *shredder = state->shredder;
+	JsonbContainer **filed;
+	int			nfiled = 0;
+
+	for (int t = 0; t < shredder->ntables; t++)
+		nfiled += state->rows[t].nrows - first_row[t];
+	filed = palloc(sizeof(JsonbContainer *) * nfiled);
+
+	nfiled = 0;
+	for (int t = 0; t < shredder->ntables; t++)
+		if (shredder->tables[t].filing == WA_MUST)
+			for (int r = first_row[t]; r < state->rows[t].nrows; r++)
+				filed[nfiled++] = state->rows[t].sources[r];
+	wa_prune_sort(filed, nfiled);
+	return JsonbPGetDatum(wa_prune_leftover(node, object, filed, nfiled));
+}
+
+static void
+remove_row(WaRows *rows, int ncolumns, int r)
+{
+	int			i = r * ncolumns;
+	int			nafter = --rows->nrows - r;
+
+	memmove(&rows->values[i], &rows->values[i + ncolumns],
+			sizeof(Datum) * nafter * ncolumns);
+	memmove(&rows->nulls[i], &rows->nulls[i + ncolumns],
+			sizeof(bool) * nafter * ncolumns);
+	memmove(&rows->sources[r], &rows->sources[r + 1],
+			sizeof(JsonbContainer *) * nafter);
+}
+
+/*
+ * Drop the rows that an object has begun and that lack what is to be found in
+ * the object: there may be a million of them in a webhook gone wrong.
+ */
+static void
+drop_hopeless_rows(ShredState *state, const WaNode *node, const int *first_row)
+{
+	for (int t = 0; t < MAX_TABLES && node->tables >> t != 0; t++)
+	{
+		const WaTable *desc = &state->shredder->tables[t];
+		WaRows	   *rows = &state->rows[t];
+
+		if ((node->tables >> t & 1) == 0 || rows->nrows == first_row[t] ||
+			is_complete(desc, &rows->nulls[first_row[t] * desc->ncolumns],
+						false))
+			continue;
+		rows->nrows = first_row[t];
+		state->unfiled |= desc->filing == WA_MUST;
 	}
 }
 
@@ -635,13 +719,8 @@ drop_incomplete_rows(ShredState *state, int table, int first_row)
 	{
 		Datum	   *values = &rows->values[r * desc->ncolumns];
 		bool	   *nulls = &rows->nulls[r * desc->ncolumns];
-		bool		complete = true;
 
-		for (int i = 0; i < desc->ncolumns; i++)
-			if (desc->columns[i].required && nulls[column_number(desc, i)])
-				complete = false;
-
-		if (!complete)
+		if (!is_complete(desc, nulls, true))
 		{
 			state->unfiled |= desc->filing == WA_MUST;
 			continue;
@@ -652,32 +731,52 @@ drop_incomplete_rows(ShredState *state, int table, int first_row)
 				   sizeof(Datum) * desc->ncolumns);
 			memcpy(&rows->nulls[nkept * desc->ncolumns], nulls,
 				   sizeof(bool) * desc->ncolumns);
+			rows->sources[nkept] = rows->sources[r];
 		}
 		nkept++;
 	}
 	rows->nrows = nkept;
 }
 
+/*
+ * Does a row have all columns that it must?  Those from the top may yet come.
+ */
+static bool
+is_complete(const WaTable *table, const bool *nulls, bool with_top)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (table->columns[i].required &&
+			(with_top || table->columns[i].path[0] != '/') &&
+			nulls[column_number(table, i)])
+			return false;
+	return true;
+}
+
 static void
-begin_row(WaRows *rows, int ncolumns)
+begin_row(WaRows *rows, int ncolumns, JsonbContainer *source)
 {
 	if (rows->nrows == rows->maxrows)
 	{
 		int			maxrows = Max(8, 2 * rows->maxrows);
 		Datum	   *values = palloc(sizeof(Datum) * maxrows * ncolumns);
 		bool	   *nulls = palloc(sizeof(bool) * maxrows * ncolumns);
+		JsonbContainer **sources = palloc(sizeof(JsonbContainer *) * maxrows);
 
 		if (rows->nrows > 0)
 		{
 			memcpy(values, rows->values,
 				   sizeof(Datum) * rows->nrows * ncolumns);
 			memcpy(nulls, rows->nulls, sizeof(bool) * rows->nrows * ncolumns);
+			memcpy(sources, rows->sources,
+				   sizeof(JsonbContainer *) * rows->nrows);
 		}
 		rows->values = values;
 		rows->nulls = nulls;
+		rows->sources = sources;
 		rows->maxrows = maxrows;
 	}
 	memset(&rows->nulls[rows->nrows * ncolumns], true, ncolumns);
+	rows->sources[rows->nrows] = source;
 	rows->nrows++;
 }
 

@@ -17,6 +17,8 @@
  * first, and the other is kept in whatsapp.events.  That takes a query more,
  * but only if a row could not simply be inserted.
  *
+ * Hooks are called with the rows that are new, once all of them are there.
+ *
  * The caller has called wa_connect().
  *
  * IDENTIFICATION
@@ -26,21 +28,39 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "whatsapp.h"
 
-/* The queries for a table; their sql is NULL until needed */
+/* A query for a table: for one row or many, and returning rows or not */
+typedef struct StoreForm
+{
+	bool		one;
+	bool		returning;
+} StoreForm;
+
+/* The queries for a table, [one][returning]; their sql is NULL until needed */
 typedef struct StoreTable
 {
-	WaQuery		insert_one;
-	WaQuery		insert_many;
-	WaQuery		settle_one;
-	WaQuery		settle_many;
+	WaQuery		insert[2][2];
+	WaQuery		settle[2][2];
 } StoreTable;
+
+/* Rows that hooks are to be called for */
+typedef struct StoreCalls
+{
+	const WaTable *table;
+	SPITupleTable *rows;
+	uint64		nrows;
+} StoreCalls;
 
 struct WaStore
 {
@@ -68,23 +88,34 @@ static const struct
 	[WA_INT] = {"int4", INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
 	[WA_TIME] = {"timestamptz", TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8,
 	FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[WA_BOOL] = {"bool", BOOLOID, BOOLARRAYOID, 1, true, TYPALIGN_CHAR},
 	[WA_JSON] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
+	[WA_EMBEDDED] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false,
+	TYPALIGN_INT},
 };
 
-static void store_one(WaStore *store, int t, const WaRows *rows,
-					  uint64 *nstored);
-static void store_many(WaStore *store, int t, const WaRows *rows,
-					   uint64 *nstored);
-static void store_with(WaStore *store, int t, bool one, int nrows,
-					   Datum *values, const char *nulls, uint64 *nstored);
-static void prepare_query(WaStore *store, const WaTable *table, bool one,
+static List *store_one(WaStore *store, int t, const WaRows *rows,
+					   uint64 *nstored, List *calls);
+static List *store_many(WaStore *store, int t, const WaRows *rows,
+						uint64 *nstored, List *calls);
+static List *store_with(WaStore *store, int t, bool one, int nrows,
+						Datum *values, const char *nulls, uint64 *nstored,
+						List *calls);
+static StoreCalls *make_calls(const WaTable *table);
+static void call_hooks(const StoreCalls *calls);
+static void prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 						  WaQuery *query,
-						  char *(*write) (const WaTable *table, bool one));
+						  char *(*write) (const WaTable *table,
+										  StoreForm form));
 static Datum column_array(const WaTable *table, const WaRows *rows, int i);
-static char *write_insert(const WaTable *table, bool one);
-static char *write_settle(const WaTable *table, bool one);
+static char *write_insert(const WaTable *table, StoreForm form);
+static char *write_settle(const WaTable *table, StoreForm form);
 static void append_columns(StringInfo sql, const WaTable *table,
 						   const char *prefix);
+static void append_values(StringInfo sql, const WaTable *table);
+static void append_settled(StringInfo sql, const WaTable *table);
+static void append_settled_column(StringInfo sql, const WaTable *table,
+								  const char *name);
 static void append_key(StringInfo sql, const WaTable *table,
 					   const char *prefix);
 static void append_source(StringInfo sql, const WaTable *table, bool one);
@@ -112,87 +143,180 @@ wa_store_create(const WaTable *tables, int ntables)
 void
 wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored)
 {
+	List	   *calls = NIL;
+	ListCell   *lc;
+
 	for (int t = 0; t < store->ntables; t++)
 	{
 		nstored[t] = 0;
 		if (rows[t].nrows == 0)
 			continue;
 		if (rows[t].nrows == 1)
-			store_one(store, t, &rows[t], &nstored[t]);
+			calls = store_one(store, t, &rows[t], &nstored[t], calls);
 		else
-			store_many(store, t, &rows[t], &nstored[t]);
+			calls = store_many(store, t, &rows[t], &nstored[t], calls);
 	}
+	foreach(lc, calls)
+		call_hooks(lfirst(lc));
 }
 
-static void
-store_one(WaStore *store, int t, const WaRows *rows, uint64 *nstored)
+static List *
+store_one(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
+		  List *calls)
 {
+	const WaTable *table = &store->tables[t];
+	Datum		values[WA_MAX_PARAMS];
 	char		nulls[WA_MAX_PARAMS];
+	int			n = 0;
 
-	for (int i = 0; i < store->tables[t].ncolumns; i++)
-		nulls[i] = rows->nulls[i] ? 'n' : ' ';
-	store_with(store, t, true, 1, rows->values, nulls, nstored);
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (is_listed_before(table, i))
+			continue;
+		values[n] = rows->values[i];
+		nulls[n++] = rows->nulls[i] ? 'n' : ' ';
+	}
+	return store_with(store, t, true, 1, values, nulls, nstored, calls);
 }
 
-static void
-store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored)
+static List *
+store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
+		   List *calls)
 {
 	const WaTable *table = &store->tables[t];
 	Datum		arrays[WA_MAX_PARAMS];
+	int			n = 0;
 
 	for (int i = 0; i < table->ncolumns; i++)
-		arrays[i] = column_array(table, rows, i);
-	store_with(store, t, false, rows->nrows, arrays, NULL, nstored);
+		if (!is_listed_before(table, i))
+			arrays[n++] = column_array(table, rows, i);
+	return store_with(store, t, false, rows->nrows, arrays, NULL, nstored,
+					  calls);
 }
 
 /*
  * Store what is given as parameters: insert it, and settle what could not be.
+ * Returns the list of hooks to call, with what is to be called now.
  */
-static void
+static List *
 store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
-		   const char *nulls, uint64 *nstored)
+		   const char *nulls, uint64 *nstored, List *calls)
 {
 	const WaTable *table = &store->tables[t];
 	StoreTable *queries = &store->queries[t];
-	WaQuery    *insert = one ? &queries->insert_one : &queries->insert_many;
-	WaQuery    *settle = one ? &queries->settle_one : &queries->settle_many;
+	StoreForm	form = {.one = one};
+	WaQuery    *query;
 
-	prepare_query(store, table, one, insert, write_insert);
-	wa_execute(insert, values, nulls);
+	form.returning = wa_hooks_listen(table->hook);
+	query = &queries->insert[one][form.returning];
+	prepare_query(store, table, form, query, write_insert);
+	wa_execute(query, values, nulls);
 	*nstored = SPI_processed;
+	if (form.returning)
+		calls = lappend(calls, make_calls(table));
+
 	if (*nstored < nrows && table->keeps_losers)
 	{
-		prepare_query(store, table, one, settle, write_settle);
-		wa_execute(settle, values, nulls);
+		form.returning |= wa_hooks_listen(table->content_hook);
+		query = &queries->settle[one][form.returning];
+		prepare_query(store, table, form, query, write_settle);
+		wa_execute(query, values, nulls);
 		*nstored += SPI_processed;
+		if (form.returning)
+			calls = lappend(calls, make_calls(table));
 	}
+	return calls;
+}
+
+/*
+ * Note that hooks are to be called for the rows that a query has returned.
+ */
+static StoreCalls *
+make_calls(const WaTable *table)
+{
+	StoreCalls *calls = palloc(sizeof(StoreCalls));
+
+	calls->table = table;
+	calls->rows = SPI_tuptable;
+	calls->nrows = SPI_processed;
+	return calls;
+}
+
+/*
+ * Call the hooks for the rows that a query has returned.  A second column
+ * says if a row, though it was there, is new to a reader.
+ */
+static void
+call_hooks(const StoreCalls *calls)
+{
+	TupleDesc	desc = calls->rows->tupdesc;
+
+	for (uint64 i = 0; i < calls->nrows; i++)
+	{
+		HeapTuple	tuple = calls->rows->vals[i];
+		const char *hook = calls->table->hook;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (desc->natts > 1 &&
+			!DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
+			hook = calls->table->content_hook;
+		if (wa_hooks_listen(hook))
+			wa_hooks_call(hook, SPI_gettypeid(desc, 1),
+						  SPI_getbinval(tuple, desc, 1, &isnull));
+	}
+	SPI_freetuptable(calls->rows);
+}
+
+/*
+ * May a constraint on the rows' tables, or a trigger, wait for the end of the
+ * transaction?
+ */
+bool
+wa_store_may_be_deferred(const WaStore *store, const WaRows *rows)
+{
+	Oid			namespace = get_namespace_oid("whatsapp", false);
+	bool		result = false;
+
+	for (int t = 0; t < store->ntables && !result; t++)
+	{
+		Relation	rel;
+
+		if (rows[t].nrows == 0)
+			continue;
+		rel = table_open(get_relname_relid(store->tables[t].name, namespace),
+						 AccessShareLock);
+		result = rel->trigdesc != NULL;
+		table_close(rel, NoLock);
+	}
+	return result;
 }
 
 /*
  * Write a query, if it is needed for the first time.
  */
 static void
-prepare_query(WaStore *store, const WaTable *table, bool one, WaQuery *query,
-			  char *(*write) (const WaTable *table, bool one))
+prepare_query(WaStore *store, const WaTable *table, StoreForm form,
+			  WaQuery *query,
+			  char *(*write) (const WaTable *table, StoreForm form))
 {
 	MemoryContext oldcontext;
 
 	if (query->sql != NULL)
 		return;
-	if (table->ncolumns > WA_MAX_PARAMS)
-		elog(ERROR, "too many columns for table %s", table->name);
-
-	query->nargs = table->ncolumns;
+	query->nargs = 0;
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		WaType		type = table->columns[i].type;
 
-		query->types[i] = one ? sql_types[type].type :
+		if (is_listed_before(table, i))
+			continue;
+		query->types[query->nargs++] = form.one ? sql_types[type].type :
 			sql_types[type].array_type;
 	}
 
 	oldcontext = MemoryContextSwitchTo(store->context);
-	query->sql = write(table, one);
+	query->sql = write(table, form);
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -225,32 +349,25 @@ column_array(const WaTable *table, const WaRows *rows, int i)
  * Write the INSERT for one row of a table, or for many.
  */
 static char *
-write_insert(const WaTable *table, bool one)
+write_insert(const WaTable *table, StoreForm form)
 {
 	StringInfoData sql;
-	const char *key = table->key;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO whatsapp.%s (", table->name);
+	appendStringInfo(&sql, "INSERT INTO whatsapp.%s AS t (", table->name);
 	append_columns(&sql, table, "");
-	for (const WaComputed *c = table->computed; c && c->name; c++)
-	{
-		appendStringInfo(&sql, ", %s", c->name);
-		if (strcmp(c->name, table->key) == 0)
-			key = c->value;
-	}
-
 	appendStringInfoString(&sql, ") SELECT ");
-	if (!one)
-		appendStringInfo(&sql, "DISTINCT ON (%s) ", key);
-	append_columns(&sql, table, "r.");
-	for (const WaComputed *c = table->computed; c && c->name; c++)
-		appendStringInfo(&sql, ", %s", c->value);
-	append_source(&sql, table, one);
-	if (!one)
-		appendStringInfo(&sql, " ORDER BY %s, %s", key, table->best_first);
+	if (!form.one)
+		appendStringInfo(&sql, "DISTINCT ON (%s) ", table->key);
+	append_values(&sql, table);
+	append_source(&sql, table, form.one);
+	if (!form.one)
+		appendStringInfo(&sql, " ORDER BY %s, %s", table->key,
+						 table->best_first);
 	appendStringInfo(&sql, " ON CONFLICT (%s) %s", table->key,
 					 table->on_conflict);
+	if (form.returning)
+		appendStringInfoString(&sql, " RETURNING t");
 	return sql.data;
 }
 
@@ -262,18 +379,19 @@ write_insert(const WaTable *table, bool one)
  * cannot come to be there between our looking and our writing.
  */
 static char *
-write_settle(const WaTable *table, bool one)
+write_settle(const WaTable *table, StoreForm form)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH new AS (SELECT ");
-	append_columns(&sql, table, "r.");
-	append_source(&sql, table, one);
+	append_values(&sql, table);
+	append_source(&sql, table, form.one);
 
 	appendStringInfoString(&sql, "), old AS MATERIALIZED (SELECT ");
 	append_columns(&sql, table, "t.");
-	appendStringInfo(&sql, " FROM whatsapp.%s t WHERE (", table->name);
+	appendStringInfo(&sql, ", %s AS stays FROM whatsapp.%s t WHERE (",
+					 table->stays ? table->stays : "false", table->name);
 	append_key(&sql, table, "t.");
 	appendStringInfoString(&sql, ") IN (SELECT ");
 	append_key(&sql, table, "n.");
@@ -283,13 +401,14 @@ write_settle(const WaTable *table, bool one)
 
 	/* a row without an element is there by what was told of it, not by itself */
 	appendStringInfoString(&sql,
-						   ", candidate AS (SELECT n.* FROM new n UNION"
+						   ", candidate AS (SELECT n.*, false AS stays"
+						   " FROM new n UNION"
 						   " SELECT o.* FROM old o WHERE o.element IS NOT NULL)"
 						   ", winner AS MATERIALIZED (SELECT DISTINCT ON (");
 	append_key(&sql, table, "r.");
 	appendStringInfoString(&sql, ") r.* FROM candidate r ORDER BY ");
 	append_key(&sql, table, "r.");
-	appendStringInfo(&sql, ", %s)", table->best_first);
+	appendStringInfo(&sql, ", r.stays DESC, %s)", table->best_first);
 
 	appendStringInfo(&sql,
 					 ", loser AS (INSERT INTO whatsapp.events"
@@ -305,25 +424,92 @@ write_settle(const WaTable *table, bool one)
 	appendStringInfo(&sql, " UPDATE whatsapp.%s t SET (", table->name);
 	append_columns(&sql, table, "");
 	appendStringInfoString(&sql, ") = ROW (");
-	append_columns(&sql, table, "w.");
-	appendStringInfoString(&sql, ") FROM winner w WHERE (");
+	append_settled(&sql, table);
+	appendStringInfo(&sql, ") FROM winner w JOIN old o USING (%s) WHERE (",
+					 table->key);
 	append_key(&sql, table, "t.");
 	appendStringInfoString(&sql, ") OPERATOR(pg_catalog.=) (");
 	append_key(&sql, table, "w.");
 	appendStringInfoString(&sql, ") AND t.element IS DISTINCT FROM w.element");
+	if (form.returning)
+		appendStringInfoString(&sql, " RETURNING t, o.element IS NULL");
 	return sql.data;
 }
 
 /*
- * Append the columns of a table that come from its rows, each with a prefix.
+ * Append the columns of a table that are stored, each with a prefix.
  */
 static void
 append_columns(StringInfo sql, const WaTable *table, const char *prefix)
 {
+	const char *separator = "";
+
 	for (int i = 0; i < table->ncolumns; i++)
-		if (!is_listed_before(table, i) && !table->columns[i].unstored)
-			appendStringInfo(sql, "%s%s%s", i > 0 ? ", " : "", prefix,
-							 table->columns[i].name);
+	{
+		if (is_listed_before(table, i) || table->columns[i].unstored)
+			continue;
+		appendStringInfo(sql, "%s%s%s", separator, prefix,
+						 table->columns[i].name);
+		separator = ", ";
+	}
+	for (const WaComputed *c = table->computed; c && c->name; c++)
+		appendStringInfo(sql, ", %s%s", prefix, c->name);
+}
+
+/*
+ * Append what they are in a row r that comes in.
+ */
+static void
+append_values(StringInfo sql, const WaTable *table)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (is_listed_before(table, i) || table->columns[i].unstored)
+			continue;
+		appendStringInfo(sql, "%sr.%s", separator, table->columns[i].name);
+		separator = ", ";
+	}
+	for (const WaComputed *c = table->computed; c && c->name; c++)
+		appendStringInfo(sql, ", %s AS %s", c->value, c->name);
+}
+
+/*
+ * Append what they become in a row t when a row w is better.
+ */
+static void
+append_settled(StringInfo sql, const WaTable *table)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		if (is_listed_before(table, i) || table->columns[i].unstored)
+			continue;
+		appendStringInfoString(sql, separator);
+		append_settled_column(sql, table, table->columns[i].name);
+		separator = ", ";
+	}
+	for (const WaComputed *c = table->computed; c && c->name; c++)
+	{
+		appendStringInfoString(sql, ", ");
+		append_settled_column(sql, table, c->name);
+	}
+}
+
+static void
+append_settled_column(StringInfo sql, const WaTable *table, const char *name)
+{
+	for (const WaComputed *s = table->settled; s && s->name; s++)
+	{
+		if (strcmp(s->name, name) == 0)
+		{
+			appendStringInfoString(sql, s->value);
+			return;
+		}
+	}
+	appendStringInfo(sql, "w.%s", name);
 }
 
 /*
@@ -349,27 +535,31 @@ append_key(StringInfo sql, const WaTable *table, const char *prefix)
  * Append where rows come from: the parameters, as rows named r.
  *
  * A column that is listed with several paths has its value at its first
- * place; the parameters of the other places are there, but not used.
+ * place, and one parameter.
  */
 static void
 append_source(StringInfo sql, const WaTable *table, bool one)
 {
-	appendStringInfoString(sql, one ? " FROM (VALUES (" : " FROM ROWS FROM (");
-	for (int i = 0; i < table->ncolumns; i++)
-		appendStringInfo(sql, one ? "%s$%d::pg_catalog.%s" :
-						 "%spg_catalog.unnest($%d::pg_catalog.%s[])",
-						 i > 0 ? ", " : "", i + 1,
-						 sql_types[table->columns[i].type].name);
+	int			n = 0;
 
-	appendStringInfoString(sql, one ? ")) r (" : ") r (");
+	appendStringInfoString(sql, one ? " FROM (VALUES (" : " FROM ROWS FROM (");
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		if (is_listed_before(table, i))
-			appendStringInfo(sql, ", unused%d", i);
-		else
-			appendStringInfo(sql, "%s%s", i > 0 ? ", " : "",
-							 table->columns[i].name);
+			continue;
+		appendStringInfo(sql, one ? "%s$%d::pg_catalog.%s" :
+						 "%spg_catalog.unnest($%d::pg_catalog.%s[])",
+						 n > 0 ? ", " : "", n + 1,
+						 sql_types[table->columns[i].type].name);
+		n++;
 	}
+
+	n = 0;
+	appendStringInfoString(sql, one ? ")) r (" : ") r (");
+	for (int i = 0; i < table->ncolumns; i++)
+		if (!is_listed_before(table, i))
+			appendStringInfo(sql, "%s%s", n++ > 0 ? ", " : "",
+							 table->columns[i].name);
 	appendStringInfoChar(sql, ')');
 	if (table->where != NULL)
 		appendStringInfo(sql, " WHERE %s", table->where);

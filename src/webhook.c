@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * webhook.c
- *	  File webhooks: what is in them, and in which tables it goes.
+ *	  File webhooks.
  *
  * Meta sends a webhook again and again until it is answered with status 200,
  * which does not make it easier to understand.  So once its signature has
- * been found good, a webhook is never refused.  What cannot be read, or is
- * refused by a table, is kept as it came in whatsapp.webhooks, with the
- * reason.  Only trouble that will pass is raised, for Meta to try again.
+ * been found good, a webhook is never refused.  What cannot be read is kept
+ * as it came in whatsapp.webhooks, with the reason.  Only trouble that will
+ * pass is raised, for Meta to try again.
  *
- * What is in a webhook, and which column it goes to, is said by the tables at
- * the top of this file and by nothing else.
+ * The rows of a webhook are stored together.  Should a table or a hook object
+ * to that, then those of each element are stored by themselves, and the
+ * elements that cannot be are parked: each is kept in whatsapp.webhooks, as a
+ * webhook that has nothing but it.  replay() files it once that can be done.
  *
  * IDENTIFICATION
  *	  src/webhook.c
@@ -21,12 +23,14 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -41,367 +45,93 @@
 /* whatsapp.archive */
 int			wa_archive = WA_ARCHIVE_UNFILED;
 
-/*
- * Where the columns are found
- *
- * To record one more field, add its column here and to the install script.
- * A field that stands in several places is listed with each, the place to be
- * preferred first.
- */
-#define VALUE	"/entry.changes.value."
+/* How a webhook in the archive stands */
+#define FILED		"filed"
+#define PARKED		"parked"
+#define UNREADABLE	"unreadable"
 
-#define NUMBER_COLUMN \
-	{"phone_number_id", VALUE "metadata.phone_number_id", WA_TEXT, true}
-
-/* The time of a webhook is that of the latest thing it tells */
-#define WEBHOOK_TIME_COLUMN(name) \
-	{name, VALUE "messages.timestamp", WA_TIME}, \
-	{name, VALUE "statuses.timestamp", WA_TIME}, \
-	{name, "/entry.time", WA_TIME}
-
-static const WaColumn contact_columns[] =
+/* Who it is that a webhook's rows are made and stored for */
+typedef struct WebhookKind
 {
-	NUMBER_COLUMN,
-	{"contact_key", "user_id", WA_TEXT, true},
-	{"contact_key", "wa_id", WA_TEXT, true},
-	{"wa_id", "wa_id", WA_TEXT},
-	{"user_id", "user_id", WA_TEXT},
-	{"parent_user_id", "parent_user_id", WA_TEXT},
-	{"name", "profile.name", WA_TEXT},
-	{"username", "profile.username", WA_TEXT},
-	WEBHOOK_TIME_COLUMN("first_seen"),
-	WEBHOOK_TIME_COLUMN("last_seen"),
-	{"element", "", WA_JSON},
-};
+	WaShredder *shredder;
+	WaStore    *store;
+	const WaTable *tables;
+	int			ntables;
+} WebhookKind;
 
-static const WaColumn message_columns[] =
+/* An object of a webhook, and the rows that it made */
+typedef struct WebhookElement
 {
-	NUMBER_COLUMN,
-	{"message_id", "id", WA_TEXT, true},
-	{"direction", "=inbound", WA_TEXT},
-	{"type", "type", WA_TEXT},
-
-	/* what the sender says, in words */
-	{"body", "text.body", WA_TEXT},
-	{"body", "image.caption", WA_TEXT},
-	{"body", "video.caption", WA_TEXT},
-	{"body", "document.caption", WA_TEXT},
-	{"body", "document.filename", WA_TEXT},
-	{"body", "button.text", WA_TEXT},
-	{"body", "interactive.button_reply.title", WA_TEXT},
-	{"body", "interactive.list_reply.title", WA_TEXT},
-	{"body", "interactive.nfm_reply.body", WA_TEXT},
-	{"body", "reaction.emoji", WA_TEXT},
-	{"body", "location.name", WA_TEXT},
-	{"body", "location.address", WA_TEXT},
-	{"body", "order.text", WA_TEXT},
-	{"body", "system.body", WA_TEXT},
-
-	{"wa_id", "from", WA_TEXT},
-	{"user_id", "from_user_id", WA_TEXT},
-	{"group_id", "group_id", WA_TEXT},
-	{"context_id", "context.id", WA_TEXT},
-	{"error_code", "errors.code", WA_INT},
-	{"sent_at", "timestamp", WA_TIME},
-	{"element", "", WA_JSON},
-};
-
-static const WaColumn reaction_columns[] =
-{
-	NUMBER_COLUMN,
-	{"message_id", "reaction.message_id", WA_TEXT, true},
-	{"reactor", "from_user_id", WA_TEXT, true},
-	{"reactor", "from", WA_TEXT, true},
-	{"wa_id", "from", WA_TEXT},
-	{"user_id", "from_user_id", WA_TEXT},
-	{"emoji", "reaction.emoji", WA_TEXT},
-	{"reaction_id", "id", WA_TEXT, true},
-	{"at", "timestamp", WA_TIME},
-};
-
-#define STATUS_COLUMNS \
-	NUMBER_COLUMN, \
-	{"message_id", "id", WA_TEXT, true}, \
-	{"status", "status", WA_TEXT, true}, \
-	{"user_id", "recipient_user_id", WA_TEXT}
-
-static const WaColumn status_columns[] =
-{
-	STATUS_COLUMNS,
-	{"wa_id", "recipient_id", WA_TEXT},
-	{"participant", "recipient_participant_user_id", WA_TEXT},
-	{"participant", "recipient_participant_id", WA_TEXT},
-	{"participant", "participant_recipient_id", WA_TEXT},
-	{"participant", "=", WA_TEXT},
-	{"at", "timestamp", WA_TIME},
-	{"pricing", "pricing", WA_JSON},
-	{"errors", "errors", WA_JSON},
-	{"callback_data", "biz_opaque_callback_data", WA_TEXT},
-	{"element", "", WA_JSON},
-};
-
-/* what a status tells of the message that it is about */
-static const WaColumn message_status_columns[] =
-{
-	STATUS_COLUMNS,
-	{"recipient_id", "recipient_id", WA_TEXT,.unstored = true},
-	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
-	{"direction", "=outbound", WA_TEXT},
-	{"status_at", "timestamp", WA_TIME},
-	{"error_code", "errors.code", WA_INT},
-};
-
-/* the recipient is a person or a group, and only the type tells */
-static const WaComputed message_status_computed[] =
-{
-	{"wa_id", "CASE WHEN r.recipient_type IS DISTINCT FROM 'group'"
-	" THEN r.recipient_id END"},
-	{"group_id", "CASE WHEN r.recipient_type OPERATOR(pg_catalog.=) 'group'"
-	" THEN r.recipient_id END"},
-	{NULL}
-};
-
-/* changes that are not filed, or not wholly, in tables of their own */
-static const WaColumn change_columns[] =
-{
-	{"waba_id", "/entry.id", WA_TEXT},
-	{"phone_number_id", "value.metadata.phone_number_id", WA_TEXT},
-	{"phone_number_id", "value.phone_number_settings.phone_number_id", WA_TEXT},
-	{"field", "field", WA_TEXT},
-	{"event", "value.event", WA_TEXT},
-	{"at", "/entry.time", WA_TIME},
-	{"at", "value.timestamp", WA_TIME},
-	{"element", "", WA_JSON},
-};
-
-/* likewise entries, and whole webhooks */
-static const WaColumn entry_columns[] =
-{
-	{"waba_id", "id", WA_TEXT},
-	{"at", "time", WA_TIME},
-	{"element", "", WA_JSON},
-};
-
-static const WaColumn document_columns[] =
-{
-	{"field", "object", WA_TEXT},
-	{"element", "", WA_JSON},
-};
-
-static const char *const not_of_messages[] = {"call", NULL};
-static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
+	JsonbContainer *source;
+	int			table;
+	int			row;
+} WebhookElement;
 
 /*
- * An event has no id.  What makes it this one is all that it says; of two
- * that say the same at the same time, one is a repetition.
+ * What was parked or not readable is so again; else what is there stays, as
+ * replay() has said that it is filed now.
  */
-static const WaComputed event_computed[] =
-{
-	{"event_id", "whatsapp.event_id(r.waba_id, r.at, r.element)"},
-	{NULL}
-};
-
-static const WaComputed document_computed[] =
-{
-	{"event_id", "whatsapp.event_id(NULL, NULL, r.element)"},
-	{NULL}
-};
-
-#define EVENT_TABLE(desc_columns) \
-	.name = "events", \
-	.filing = WA_FALLBACK, \
-	.ncolumns = lengthof(desc_columns), \
-	.columns = desc_columns, \
-	.key = "event_id", \
-	.best_first = "r.element", \
-	.on_conflict = "DO NOTHING"
-
-/*
- * Of two values the one that the newer webhook told, if it told one.  Two of
- * the same second are told apart by what they say, so that of two it does not
- * matter which comes first.
- */
-#define NEWEST(column) \
-	"CASE WHEN (coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
-	" OPERATOR(pg_catalog.<)" \
-	" (coalesce(contacts.last_seen, '-infinity'), contacts.element)" \
-	" THEN coalesce(contacts." column ", excluded." column ")" \
-	" ELSE coalesce(excluded." column ", contacts." column ") END"
-
-/*
- * Of two statuses the one that is farther, or of two that are as far, the one
- * that was there first.
- */
-#define IS_FARTHER \
-	"(messages.status IS NULL" \
-	" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)" \
-	" whatsapp.status_rank(messages.status)" \
-	" OR excluded.status OPERATOR(pg_catalog.=) messages.status" \
-	" AND excluded.status_at IS NOT NULL" \
-	" AND (messages.status_at IS NULL" \
-	" OR excluded.status_at OPERATOR(pg_catalog.<) messages.status_at))"
-
-#define FARTHEST(column) \
-	"CASE WHEN " IS_FARTHER " THEN excluded." column \
-	" ELSE messages." column " END"
-
-/*
- * The tables, in the order in which they are filled.
- */
-enum
-{
-	CONTACTS,
-	MESSAGES,
-	REACTIONS,
-	STATUSES,
-	MESSAGE_STATUSES,
-	CHANGE_EVENTS,
-	ENTRY_EVENTS,
-	DOCUMENT_EVENTS,
-	NTABLES
-};
-
-static const WaTable webhook_tables[NTABLES] =
-{
-	[CONTACTS] = {
-		.name = "contacts",
-		.path = "entry.changes.value.contacts",
-		.filing = WA_MUST,
-		.ncolumns = lengthof(contact_columns),
-		.columns = contact_columns,
-		.key = "phone_number_id, contact_key",
-		.best_first = "r.last_seen DESC NULLS LAST,"
-		" r.name DESC NULLS LAST, r.element DESC",
-		.on_conflict = "DO UPDATE SET"
-		" wa_id = " NEWEST("wa_id") ","
-		" parent_user_id = " NEWEST("parent_user_id") ","
-		" name = " NEWEST("name") ","
-		" username = " NEWEST("username") ","
-		" element = " NEWEST("element") ","
-		" first_seen = least(contacts.first_seen, excluded.first_seen),"
-		" last_seen = greatest(contacts.last_seen, excluded.last_seen)"
-		" WHERE (contacts.last_seen, contacts.element)"
-		" IS DISTINCT FROM (excluded.last_seen, excluded.element)",
-	},
-	[MESSAGES] = {
-		.name = "messages",
-		.path = "entry.changes.value.messages",
-		.filing = WA_MUST,
-		.ncolumns = lengthof(message_columns),
-		.columns = message_columns,
-		.key = "phone_number_id, message_id",
-		.best_first = "whatsapp.is_placeholder(r.element),"
-		" r.sent_at DESC NULLS LAST, r.element DESC",
-		.on_conflict = "DO NOTHING",
-		.keeps_losers = true,
-	},
-	[REACTIONS] = {
-		.name = "reactions",
-		.path = "entry.changes.value.messages",
-		.filing = WA_MAY,
-		.ncolumns = lengthof(reaction_columns),
-		.columns = reaction_columns,
-		.key = "phone_number_id, message_id, reactor",
-		.best_first = "r.at DESC NULLS LAST, r.reaction_id DESC",
-		.on_conflict = "DO UPDATE SET"
-		" wa_id = excluded.wa_id, user_id = excluded.user_id,"
-		" emoji = excluded.emoji, reaction_id = excluded.reaction_id,"
-		" at = excluded.at"
-		" WHERE reactions.at IS NULL"
-		" OR (excluded.at, excluded.reaction_id)"
-		" OPERATOR(pg_catalog.>) (reactions.at, reactions.reaction_id)",
-	},
-	[STATUSES] = {
-		.name = "statuses",
-		.path = "entry.changes.value.statuses",
-		.filing = WA_MUST,
-		.other_types = not_of_messages,
-		.ncolumns = lengthof(status_columns),
-		.columns = status_columns,
-		.key = "phone_number_id, message_id, status, participant",
-		.best_first = "r.at DESC NULLS LAST, r.element DESC",
-		.on_conflict = "DO NOTHING",
-		.keeps_losers = true,
-	},
-	[MESSAGE_STATUSES] = {
-		.name = "messages",
-		.path = "entry.changes.value.statuses",
-		.filing = WA_MAY,
-		.other_types = not_of_sent_messages,
-		.ncolumns = lengthof(message_status_columns),
-		.columns = message_status_columns,
-		.computed = message_status_computed,
-		.where = "whatsapp.status_rank(r.status) IS NOT NULL",
-		.key = "phone_number_id, message_id",
-		.best_first = "whatsapp.status_rank(r.status) DESC,"
-		" r.status_at NULLS LAST",
-		.on_conflict = "DO UPDATE SET"
-		" wa_id = coalesce(messages.wa_id, excluded.wa_id),"
-		" user_id = coalesce(messages.user_id, excluded.user_id),"
-		" group_id = coalesce(messages.group_id, excluded.group_id),"
-		" status = " FARTHEST("status") ","
-		" status_at = " FARTHEST("status_at") ","
-		" error_code = " FARTHEST("error_code")
-		" WHERE " IS_FARTHER
-		" OR messages.wa_id IS NULL AND excluded.wa_id IS NOT NULL"
-		" OR messages.user_id IS NULL AND excluded.user_id IS NOT NULL"
-		" OR messages.group_id IS NULL AND excluded.group_id IS NOT NULL",
-	},
-	[CHANGE_EVENTS] = {
-		.path = "entry.changes",
-		.computed = event_computed,
-		EVENT_TABLE(change_columns),
-	},
-	[ENTRY_EVENTS] = {
-		.path = "entry",
-		.computed = event_computed,
-		EVENT_TABLE(entry_columns),
-	},
-	[DOCUMENT_EVENTS] = {
-		.path = "",
-		.computed = document_computed,
-		EVENT_TABLE(document_columns),
-	},
-};
-
-/* What needs no column: it says the same in every webhook, or tells the path */
-static const char *const understood[] =
-{
-	"object",
-	"entry.id",
-	"entry.time",
-	"entry.changes.field",
-	"entry.changes.value.messaging_product",
-	"entry.changes.value.metadata.display_phone_number",
-	NULL
-};
-
-/* Webhooks that are none of WhatsApp's are one event each */
-static const WaTable *const foreign_tables = &webhook_tables[DOCUMENT_EVENTS];
-
 static WaQuery archive_webhook = {
-	.sql = "INSERT INTO whatsapp.webhooks (webhook_id, body, reason)"
-	" VALUES (pg_catalog.sha256($1), $1, $2)"
-	" ON CONFLICT (webhook_id) DO NOTHING",
-	.nargs = 2,
-	.types = {BYTEAOID, TEXTOID},
+	.sql = "INSERT INTO whatsapp.webhooks AS w"
+	" (webhook_id, body, state, reason, sqlstate, hint, context)"
+	" VALUES (pg_catalog.sha256($1), $1, $2, $3, $4, $5, $6)"
+	" ON CONFLICT (webhook_id) DO UPDATE SET state = excluded.state,"
+	" reason = excluded.reason, sqlstate = excluded.sqlstate,"
+	" hint = excluded.hint, context = excluded.context"
+	" WHERE excluded.state OPERATOR(pg_catalog.<>) 'filed'",
+	.nargs = 6,
+	.types = {BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID},
+};
+
+static WaQuery list_archived = {
+	.sql = "SELECT w.webhook_id FROM whatsapp.webhooks w"
+	" WHERE $1 OR w.state OPERATOR(pg_catalog.<>) 'filed'"
+	" ORDER BY w.received_at, w.webhook_id",
+	.nargs = 1,
+	.types = {BOOLOID},
+	.read_only = true,
+};
+
+/* Marked as filed before it is; what fails then is archived once more */
+static WaQuery take_archived = {
+	.sql = "UPDATE whatsapp.webhooks w SET state = 'filed'"
+	" WHERE w.webhook_id OPERATOR(pg_catalog.=) $1 RETURNING w.body",
+	.nargs = 1,
+	.types = {BYTEAOID},
 };
 
 /* Made at the first webhook that a backend files */
-static WaShredder *shredder = NULL;
-static WaShredder *foreign_shredder = NULL;
-static WaStore *store = NULL;
-static WaStore *foreign_store = NULL;
+static WebhookKind ours;
+static WebhookKind foreign;
+static bool kinds_are_made = false;
 
 static WaFiled file_bytes(const char *body, size_t len);
-static void init_webhooks(void);
+static void make_kinds(void);
+static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
 static WaFiled file_document(Jsonb *document);
 static bool is_foreign(Jsonb *document);
-static const char *store_in_subtransaction(WaStore *target,
-										   const WaRows *rows,
-										   uint64 *nstored);
+static void count_rows(WaFiled *filed, const WebhookKind *kind,
+					   const WaRows *rows, const uint64 *nstored);
+static void file_elements(WaFiled *filed, const WebhookKind *kind,
+						  Jsonb *document, const WaRows *rows);
+static WebhookElement *list_elements(const WebhookKind *kind,
+									 const WaRows *rows, int *nelements);
+static int	compare_elements(const void *a, const void *b);
+static ErrorData *file_element(WaFiled *filed, const WebhookKind *kind,
+							   const WaRows *rows,
+							   const WebhookElement *element, int nrows);
+static void park(const WebhookKind *kind, Jsonb *document,
+				 JsonbContainer **sources, ErrorData **errors, int nparked);
+static ErrorData *store_in_subtransaction(const WebhookKind *kind,
+										  const WaRows *rows,
+										  uint64 *nstored);
+static void check_deferred_constraints(void);
 static bool will_pass(int sqlerrcode);
-static void archive(const char *body, size_t len, const char *reason);
+static void archive(const char *body, size_t len, const char *state,
+					const char *reason);
+static void archive_parked(Jsonb *part, const ErrorData *error);
+static void archive_with(const char *body, size_t len, const char *state,
+						 const char *reason, const ErrorData *error);
 static Datum make_result(FunctionCallInfo fcinfo, const WaFiled *filed);
 static void fill_result(const WaFiled *filed, int ord, Datum *values,
 						bool *nulls);
@@ -409,6 +139,8 @@ static void fill_result(const WaFiled *filed, int ord, Datum *values,
 PG_FUNCTION_INFO_V1(whatsapp_ingest);
 PG_FUNCTION_INFO_V1(whatsapp_ingest_batch);
 PG_FUNCTION_INFO_V1(whatsapp_ingest_unsigned);
+PG_FUNCTION_INFO_V1(whatsapp_replay);
+PG_FUNCTION_INFO_V1(whatsapp_webhook_paths);
 
 /*
  * whatsapp.ingest(body bytea, signature text) returns whatsapp.ingest_result
@@ -508,16 +240,118 @@ whatsapp_ingest_unsigned(PG_FUNCTION_ARGS)
 
 	wa_connect();
 	filed = file_document(document);
-	if (filed.parked > 0)
-	{
-		const char *body = JsonbToCString(NULL, &document->root,
-										  VARSIZE(document));
-
-		archive(body, strlen(body), filed.error);
-	}
 	SPI_finish();
 
 	return make_result(fcinfo, &filed);
+}
+
+/*
+ * whatsapp.replay(everything boolean) returns setof whatsapp.ingest_result
+ */
+Datum
+whatsapp_replay(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "whatsapp webhook",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = CurrentMemoryContext;
+	Datum		everything = PG_GETARG_DATUM(0);
+	Datum	   *ids;
+	int			nids;
+
+	InitMaterializedSRF(fcinfo, 0);
+
+	wa_connect();
+	wa_execute(&list_archived, &everything, NULL);
+	nids = SPI_processed;
+	ids = palloc(sizeof(Datum) * Max(nids, 1));
+	for (int i = 0; i < nids; i++)
+	{
+		bool		isnull;
+
+		ids[i] = datumCopy(SPI_getbinval(SPI_tuptable->vals[i],
+										 SPI_tuptable->tupdesc, 1, &isnull),
+						   false, -1);
+	}
+	SPI_finish();
+
+	MemoryContextSwitchTo(context);
+	for (int i = 0; i < nids; i++)
+	{
+		WaFiled		filed;
+		Datum		values[NRESULTS];
+		bool		nulls[NRESULTS];
+
+		CHECK_FOR_INTERRUPTS();
+		wa_connect();
+		wa_execute(&take_archived, &ids[i], NULL);
+		if (SPI_processed == 1)
+		{
+			bool		isnull;
+			bytea	   *body = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0],
+															 SPI_tuptable->tupdesc,
+															 1, &isnull));
+
+			filed = file_bytes(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
+			fill_result(&filed, i + 1, values, nulls);
+			tuplestore_putvalues(result->setResult, result->setDesc, values,
+								 nulls);
+		}
+		SPI_finish();
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}
+
+/*
+ * whatsapp.webhook_paths() returns table (table_name text, column_name text,
+ *		path text, type text)
+ */
+Datum
+whatsapp_webhook_paths(PG_FUNCTION_ARGS)
+{
+	static const char *const types[] = {
+		[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
+		[WA_BOOL] = "boolean",[WA_JSON] = "json",
+		[WA_EMBEDDED] = "json in a string"
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int t = 0; t < wa_fields_ntables; t++)
+	{
+		const WaTable *table = &wa_fields_tables[t];
+
+		for (int p = 0; table->paths[p] != NULL; p++)
+		{
+			for (int i = 0; i < table->ncolumns; i++)
+			{
+				const WaColumn *column = &table->columns[i];
+				const char *in = table->paths[p];
+				const char *path = column->path;
+				Datum		values[4];
+				bool		nulls[4] = {0};
+
+				if (path[0] == '=')
+					continue;
+				values[0] = CStringGetTextDatum(table->name);
+				values[1] = CStringGetTextDatum(column->name);
+				if (path[0] == '/')
+					values[2] = CStringGetTextDatum(path + 1);
+				else
+					values[2] = CStringGetTextDatum(psprintf("%s%s%s", in,
+															 *in && *path ? "." : "",
+															 path));
+				values[3] = CStringGetTextDatum(types[column->type]);
+				tuplestore_putvalues(result->setResult, result->setDesc,
+									 values, nulls);
+			}
+		}
+	}
+	return (Datum) 0;
 }
 
 /*
@@ -552,79 +386,215 @@ wa_webhook_deliver(const char *body, size_t len, const char *signature)
 static WaFiled
 file_bytes(const char *body, size_t len)
 {
-	WaFiled		filed = {.http_status = WA_HTTP_OK};
+	WaFiled		filed;
 	const char *remark;
 	Jsonb	   *document = wa_document_read(body, len, &remark);
 
 	if (document == NULL)
 	{
-		filed.unreadable = 1;
-		filed.error = remark;
+		filed = (WaFiled)
+		{
+			.http_status = WA_HTTP_OK,.unreadable = 1,.error = remark
+		};
+		archive(body, len, UNREADABLE, remark);
+		return filed;
 	}
-	else
-		filed = file_document(document);
 
-	if (filed.error != NULL)
-		remark = filed.error;
+	/* before what is parked, which may be the same */
 	if (remark != NULL || wa_archive == WA_ARCHIVE_ALL)
-		archive(body, len, remark);
-	return filed;
+		archive(body, len, FILED, remark);
+	return file_document(document);
 }
 
 static void
-init_webhooks(void)
+make_kinds(void)
 {
 	MemoryContext oldcontext;
 
-	if (foreign_store != NULL)
+	if (kinds_are_made)
 		return;
 
 	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-	shredder = wa_shredder_create(webhook_tables, NTABLES, understood);
-	foreign_shredder = wa_shredder_create(foreign_tables, 1, understood);
-	store = wa_store_create(webhook_tables, NTABLES);
-	foreign_store = wa_store_create(foreign_tables, 1);
+	make_kind(&ours, wa_fields_tables, wa_fields_ntables);
+	make_kind(&foreign, wa_fields_foreign_table, 1);
 	MemoryContextSwitchTo(oldcontext);
+	kinds_are_made = true;
+}
+
+static void
+make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
+{
+	kind->shredder = wa_shredder_create(tables, ntables,
+										wa_fields_understood);
+	kind->store = wa_store_create(tables, ntables);
+	kind->tables = tables;
+	kind->ntables = ntables;
 }
 
 /*
- * File a document, all of it or nothing.
+ * File a document: all of it if that can be, else all of its elements that
+ * can be.
  */
 static WaFiled
 file_document(Jsonb *document)
 {
 	WaFiled		filed = {.http_status = WA_HTTP_OK};
+	const WebhookKind *kind;
 	WaRows	   *rows;
-	uint64		nstored[NTABLES] = {0};
-	int			nrows;
-	bool		foreign = is_foreign(document);
+	uint64	   *nstored;
 
-	init_webhooks();
-	rows = wa_shred(foreign ? foreign_shredder : shredder, document);
-	filed.error = store_in_subtransaction(foreign ? foreign_store : store,
-										  rows, nstored);
-	if (filed.error != NULL)
-	{
-		filed.parked = 1;
-		return filed;
-	}
-
-	if (foreign)
-	{
-		filed.events = nstored[0];
-		filed.duplicates = rows[0].nrows - nstored[0];
-		return filed;
-	}
-
-	filed.messages = nstored[MESSAGES];
-	filed.statuses = nstored[STATUSES];
-	filed.events = nstored[CHANGE_EVENTS] + nstored[ENTRY_EVENTS] +
-		nstored[DOCUMENT_EVENTS];
-	nrows = rows[MESSAGES].nrows + rows[STATUSES].nrows +
-		rows[CHANGE_EVENTS].nrows + rows[ENTRY_EVENTS].nrows +
-		rows[DOCUMENT_EVENTS].nrows;
-	filed.duplicates = nrows - filed.messages - filed.statuses - filed.events;
+	make_kinds();
+	kind = is_foreign(document) ? &foreign : &ours;
+	rows = wa_shred(kind->shredder, document);
+	nstored = palloc(sizeof(uint64) * kind->ntables);
+	if (store_in_subtransaction(kind, rows, nstored) == NULL)
+		count_rows(&filed, kind, rows, nstored);
+	else
+		file_elements(&filed, kind, document, rows);
 	return filed;
+}
+
+/*
+ * Count what was filed.
+ */
+static void
+count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
+		   const uint64 *nstored)
+{
+	for (int t = 0; t < kind->ntables; t++)
+	{
+		const WaTable *table = &kind->tables[t];
+
+		/* contacts are named, again and again; they are not what is told */
+		if (table->filing == WA_MAY || strcmp(table->name, "contacts") == 0)
+			continue;
+		if (strcmp(table->name, "messages") == 0)
+			filed->messages += nstored[t];
+		else if (strcmp(table->name, "statuses") == 0)
+			filed->statuses += nstored[t];
+		else
+			filed->events += nstored[t];
+		filed->duplicates += rows[t].nrows - nstored[t];
+	}
+}
+
+/*
+ * File the elements of a document one by one, and park those that cannot be.
+ */
+static void
+file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
+			  const WaRows *rows)
+{
+	int			nelements;
+	WebhookElement *elements = list_elements(kind, rows, &nelements);
+	JsonbContainer **sources = palloc(sizeof(JsonbContainer *) * nelements);
+	ErrorData **errors = palloc(sizeof(ErrorData *) * nelements);
+	int			nrows;
+
+	for (int i = 0; i < nelements; i += nrows)
+	{
+		ErrorData  *error;
+
+		CHECK_FOR_INTERRUPTS();
+		nrows = 1;
+		while (i + nrows < nelements &&
+			   elements[i + nrows].source == elements[i].source)
+			nrows++;
+
+		error = file_element(filed, kind, rows, &elements[i], nrows);
+		if (error == NULL)
+			continue;
+		if (filed->error == NULL)
+			filed->error = error->message;
+		sources[filed->parked] = elements[i].source;
+		errors[filed->parked] = error;
+		filed->parked++;
+	}
+	if (filed->parked > 0)
+		park(kind, document, sources, errors, filed->parked);
+}
+
+/*
+ * List all rows by the objects that made them.  Objects come in the order of
+ * their place in the document.
+ */
+static WebhookElement *
+list_elements(const WebhookKind *kind, const WaRows *rows, int *nelements)
+{
+	WebhookElement *elements;
+	int			n = 0;
+
+	for (int t = 0; t < kind->ntables; t++)
+		n += rows[t].nrows;
+	elements = palloc(sizeof(WebhookElement) * Max(n, 1));
+
+	*nelements = n;
+	n = 0;
+	for (int t = 0; t < kind->ntables; t++)
+		for (int r = 0; r < rows[t].nrows; r++)
+			elements[n++] = (WebhookElement)
+		{
+			rows[t].sources[r], t, r
+		};
+	qsort(elements, n, sizeof(WebhookElement), compare_elements);
+	return elements;
+}
+
+static int
+compare_elements(const void *a, const void *b)
+{
+	const WebhookElement *x = a;
+	const WebhookElement *y = b;
+
+	if (x->source != y->source)
+		return x->source < y->source ? -1 : 1;
+	if (x->table != y->table)
+		return x->table - y->table;
+	return x->row - y->row;
+}
+
+/*
+ * File the rows that one object made.  Returns NULL, or what is the matter.
+ */
+static ErrorData *
+file_element(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
+			 const WebhookElement *element, int nrows)
+{
+	WaRows	   *chosen = palloc0(sizeof(WaRows) * kind->ntables);
+	uint64	   *nstored = palloc(sizeof(uint64) * kind->ntables);
+	ErrorData  *error;
+
+	/* those of one table follow each other, here and there */
+	for (int i = nrows - 1; i >= 0; i--)
+	{
+		int			t = element[i].table;
+		int			first = element[i].row * kind->tables[t].ncolumns;
+
+		chosen[t].nrows++;
+		chosen[t].values = &rows[t].values[first];
+		chosen[t].nulls = &rows[t].nulls[first];
+		chosen[t].sources = &rows[t].sources[element[i].row];
+	}
+	error = store_in_subtransaction(kind, chosen, nstored);
+	if (error == NULL)
+		count_rows(filed, kind, chosen, nstored);
+	pfree(chosen);
+	pfree(nstored);
+	return error;
+}
+
+/*
+ * Keep objects that could not be filed, each as a webhook of its own.
+ */
+static void
+park(const WebhookKind *kind, Jsonb *document, JsonbContainer **sources,
+	 ErrorData **errors, int nparked)
+{
+	Jsonb	  **parts = wa_prune_cut_out(wa_shredder_root(kind->shredder),
+										 document, sources, nparked);
+
+	for (int i = 0; i < nparked; i++)
+		archive_parked(parts[i], errors[i]);
 }
 
 /*
@@ -646,11 +616,12 @@ is_foreign(Jsonb *document)
 }
 
 /*
- * Store rows in a subtransaction, so as to survive what their tables object
- * to.  Returns NULL, or the objection.
+ * Store rows in a subtransaction, so as to survive what their tables and
+ * hooks object to.  Returns NULL, or the objection.
  */
-static const char *
-store_in_subtransaction(WaStore *target, const WaRows *rows, uint64 *nstored)
+static ErrorData *
+store_in_subtransaction(const WebhookKind *kind, const WaRows *rows,
+						uint64 *nstored)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
@@ -660,7 +631,9 @@ store_in_subtransaction(WaStore *target, const WaRows *rows, uint64 *nstored)
 	MemoryContextSwitchTo(oldcontext);
 	PG_TRY();
 	{
-		wa_store_rows(target, rows, nstored);
+		wa_store_rows(kind->store, rows, nstored);
+		if (wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows))
+			check_deferred_constraints();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -674,11 +647,25 @@ store_in_subtransaction(WaStore *target, const WaRows *rows, uint64 *nstored)
 	MemoryContextSwitchTo(oldcontext);
 	CurrentResourceOwner = oldowner;
 
-	if (error == NULL)
-		return NULL;
-	if (will_pass(error->sqlerrcode))
+	if (error != NULL && will_pass(error->sqlerrcode))
 		ReThrowError(error);
-	return error->message;
+	return error;
+}
+
+/*
+ * Have checked now what would be checked when the transaction commits, where
+ * nobody could part the element that is to blame from the others.
+ */
+static void
+check_deferred_constraints(void)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(statement);
+
+	/* what comes next may again be right only in the end */
+	statement->deferred = true;
+	AfterTriggerSetState(statement);
 }
 
 /*
@@ -704,22 +691,50 @@ will_pass(int sqlerrcode)
 }
 
 /*
- * Keep the bytes of a webhook, and the reason, if it is other than that all
- * are to be kept.
+ * Keep the bytes of a webhook, how it stands, and what was the matter with it
+ * if anything was.
  */
 static void
-archive(const char *body, size_t len, const char *reason)
+archive(const char *body, size_t len, const char *state, const char *reason)
+{
+	ErrorData	no_error = {0};
+
+	archive_with(body, len, state, reason, &no_error);
+}
+
+/*
+ * Keep what could not be filed.
+ */
+static void
+archive_parked(Jsonb *part, const ErrorData *error)
+{
+	const char *body = JsonbToCString(NULL, &part->root, VARSIZE(part));
+
+	archive_with(body, strlen(body), PARKED, error->message, error);
+}
+
+static void
+archive_with(const char *body, size_t len, const char *state,
+			 const char *reason, const ErrorData *error)
 {
 	bytea	   *bytes = palloc(VARHDRSZ + len);
-	Datum		values[2] = {PointerGetDatum(bytes)};
-	char		nulls[2] = {' ', 'n'};
+	const char *words[] = {
+		state, reason,
+		error->sqlerrcode ? unpack_sql_state(error->sqlerrcode) : NULL,
+		error->hint, error->context
+	};
+	Datum		values[1 + lengthof(words)];
+	char		nulls[1 + lengthof(words)];
 
 	SET_VARSIZE(bytes, VARHDRSZ + len);
 	memcpy(VARDATA(bytes), body, len);
-	if (reason != NULL)
+	values[0] = PointerGetDatum(bytes);
+	nulls[0] = ' ';
+	for (int i = 0; i < lengthof(words); i++)
 	{
-		values[1] = CStringGetTextDatum(reason);
-		nulls[1] = ' ';
+		nulls[1 + i] = words[i] ? ' ' : 'n';
+		if (words[i] != NULL)
+			values[1 + i] = CStringGetTextDatum(words[i]);
 	}
 	wa_execute(&archive_webhook, values, nulls);
 }

@@ -37,7 +37,9 @@ typedef enum WaType
 	WA_TEXT,					/* a string, or a number as it is written */
 	WA_INT,						/* a number that fits, in a string or not */
 	WA_TIME,					/* seconds since 1970, in a string or not */
-	WA_JSON						/* whatever it is */
+	WA_BOOL,					/* true or false */
+	WA_JSON,					/* whatever it is */
+	WA_EMBEDDED					/* a string that is a JSON document */
 } WaType;
 
 typedef struct WaColumn
@@ -68,13 +70,18 @@ typedef enum WaFiling
 								 * object was not filed elsewhere */
 } WaFiling;
 
+#define WA_MAX_PATHS	5		/* with the NULL */
+
 typedef struct WaTable
 {
 	const char *name;			/* table in schema whatsapp */
-	const char *path;			/* the objects that make a row, from the top */
+	const char *paths[WA_MAX_PATHS];	/* the objects that make a row, from
+										 * the top; up to NULL */
 	WaFiling	filing;
-	const char *const *other_types; /* objects whose "type" is one of these
-									 * are none of ours; NULL-terminated */
+
+	/* if given, up to NULL: only objects whose "type" is one of these, */
+	const char *const *types;
+	const char *const *other_types; /* or is none of these */
 	int			ncolumns;
 	const WaColumn *columns;
 
@@ -86,6 +93,13 @@ typedef struct WaTable
 	const char *on_conflict;	/* what to do if the key is there already */
 	bool		keeps_losers;	/* then find out which is best, and keep the
 								 * element of the other in whatsapp.events */
+	const char *stays;			/* of a row t there: it is best in any case */
+	const WaComputed *settled;	/* columns that a better row w does not simply
+								 * take over from a row t there, or NULL */
+
+	/* the hooks that are called for rows that are new, or NULL; */
+	const char *hook;
+	const char *content_hook;	/* and for those that something better took */
 } WaTable;
 
 /* The rows made for one table */
@@ -95,7 +109,33 @@ typedef struct WaRows
 	int			maxrows;
 	Datum	   *values;			/* [row * ncolumns + column] */
 	bool	   *nulls;
+	JsonbContainer **sources;	/* [row] the object that made it; of objects
+								 * in one that is kept whole, that */
 } WaRows;
+
+/*
+ * A step of a path, or of several; see tree.c.
+ */
+typedef struct WaTarget WaTarget;
+
+typedef struct WaNode
+{
+	const char *name;
+	int			name_len;
+	struct WaNode *parent;
+	struct WaNode *first_child; /* in the order of jsonb's keys */
+	struct WaNode *next_sibling;
+
+	/* what is here, to shred.c */
+	uint64		tables;			/* bit set: an object here makes their rows */
+	bool		keeps;			/* one of these keeps the object whole */
+	int			fallback;		/* a table, or -1 */
+	bool		understood;		/* a scalar here needs no column */
+	bool		tells;			/* a value in here is for rows that may be
+								 * elsewhere */
+	WaTarget   *fed;			/* by a value here */
+	WaTarget   *given;			/* at the end of an object here */
+} WaNode;
 
 /*
  * A transfer, from the claim of its outbox row until its outcome has been
@@ -207,23 +247,49 @@ extern bool wa_same_secret(const char *a, size_t a_len, const char *b,
 extern Jsonb *wa_document_read(const char *bytes, size_t len,
 							   const char **remark);
 
+/* in tree.c */
+extern WaNode *wa_tree_create(void);
+extern WaNode *wa_tree_grow(WaNode *node, const char *path);
+extern const WaNode *wa_tree_step(const WaNode **next, const JsonbValue *key);
+extern WaNode *wa_tree_enclosing(WaNode *a, const WaNode *b);
+
+/* in prune.c */
+extern void wa_prune_sort(JsonbContainer **objects, int nobjects);
+extern Jsonb *wa_prune_leftover(const WaNode *node, const JsonbValue *object,
+								JsonbContainer *const *filed, int nfiled);
+extern Jsonb **wa_prune_cut_out(const WaNode *root, Jsonb *document,
+								JsonbContainer *const *wanted, int nwanted);
+
 /* in shred.c */
 extern WaShredder *wa_shredder_create(const WaTable *tables, int ntables,
 									  const char *const *understood);
+extern const WaNode *wa_shredder_root(const WaShredder *shredder);
 extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
 
 /* in query.c */
 extern void wa_connect(void);
 extern void wa_execute(WaQuery *query, Datum *values, const char *nulls);
 
+/* in hooks.c */
+extern bool wa_hooks_exist(void);
+extern bool wa_hooks_listen(const char *event);
+extern void wa_hooks_call(const char *event, Oid row_type, Datum row);
+
 /* in store.c */
 extern WaStore *wa_store_create(const WaTable *tables, int ntables);
 extern void wa_store_rows(WaStore *store, const WaRows *rows,
 						  uint64 *nstored);
+extern bool wa_store_may_be_deferred(const WaStore *store, const WaRows *rows);
 
 /* in secrets.c */
 extern bool wa_is_signed(const char *body, size_t len, const char *signature);
 extern bool wa_is_verify_token(const char *token, size_t len);
+
+/* in fields.c */
+extern const WaTable wa_fields_tables[];
+extern const int wa_fields_ntables;
+extern const WaTable *const wa_fields_foreign_table;
+extern const char *const wa_fields_understood[];
 
 /* in webhook.c */
 typedef enum WaArchive

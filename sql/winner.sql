@@ -1,0 +1,102 @@
+-- Two elements that claim one key: the winner is the same in whatever order
+-- they come, and the loser is in events.
+CREATE EXTENSION whatsapp;
+SET timezone = 'UTC';
+CREATE FUNCTION pg_temp.file(field text, value text) RETURNS whatsapp.ingest_result
+LANGUAGE sql
+RETURN whatsapp.ingest_unsigned(format(
+	'{"object":"whatsapp_business_account","entry":[{"id":"900100200300400","changes":[{"field":"%s","value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550100200","phone_number_id":"1"},%s}}]}]}',
+	field, value)::jsonb);
+
+-- files two values in both orders, and shows what is there
+CREATE PROCEDURE pg_temp.both_orders(one text, other text)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	seen text[] := '{}';
+	line text;
+BEGIN
+	FOR i IN 1..2 LOOP
+		PERFORM pg_temp.file(split_part(v, ' ', 1), substr(v, strpos(v, ' ') + 1))
+		FROM unnest(CASE i WHEN 1 THEN ARRAY[one, other] ELSE ARRAY[other, one] END) WITH ORDINALITY u (v, ord);
+		SELECT string_agg(l, E'\n' ORDER BY l COLLATE "C") INTO line
+		FROM (
+			SELECT 'message ' || jsonb_strip_nulls(to_jsonb(m) - '{element,received_at,phone_number_id}'::text[])::text FROM whatsapp.messages m
+			UNION ALL SELECT 'status ' || jsonb_strip_nulls(to_jsonb(s) - '{element,received_at,phone_number_id}'::text[])::text FROM whatsapp.statuses s
+			UNION ALL SELECT 'loser in ' || e.field || ' ' || e.element::text FROM whatsapp.events e WHERE e.event = 'superseded'
+			UNION ALL SELECT 'preference ' || (to_jsonb(p) - '{element,received_at,phone_number_id}'::text[])::text FROM whatsapp.user_preferences p
+		) x (l);
+		seen := seen || line;
+		DELETE FROM whatsapp.messages;
+		DELETE FROM whatsapp.statuses;
+		DELETE FROM whatsapp.events;
+		DELETE FROM whatsapp.contacts;
+		DELETE FROM whatsapp.media;
+		DELETE FROM whatsapp.user_preferences;
+	END LOOP;
+	RAISE NOTICE E'%\n%', CASE WHEN seen[1] = seen[2] THEN 'same in both orders:' ELSE E'DIFFERENT:\n' || seen[2] || E'\nAND' END, seen[1];
+END $$;
+
+-- content, and the placeholder before it, also when that is later
+CALL pg_temp.both_orders(
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101009","type":"unsupported","errors":[{"code":131060}]}]',
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","type":"text","text":{"body":"words"}}]');
+CALL pg_temp.both_orders(
+	'history "history":[{"threads":[{"id":"2","messages":[{"id":"m","from":"2","timestamp":"1750101009","type":"media_placeholder"}]}]}]',
+	'history "messages":[{"id":"m","from":"2","timestamp":"1750101000","type":"image","image":{"id":"77","caption":"words"}}]');
+
+-- the later of two contents, or the greater of two of the same second
+CALL pg_temp.both_orders(
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101001","text":{"body":"later"}}]',
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"earlier"}}]');
+CALL pg_temp.both_orders(
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"a"}}]',
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"b"}}]');
+CALL pg_temp.both_orders(
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"a"}},{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"c"}}]',
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"b"}}]');
+
+-- a message that was sent by other means, and its statuses
+CALL pg_temp.both_orders(
+	'messages "statuses":[{"id":"m","status":"failed","timestamp":"1750101002","recipient_id":"2","recipient_user_id":"US.2","errors":[{"code":131049}]}]',
+	'smb_message_echoes "message_echoes":[{"id":"m","from":"15550100200","to":"2","timestamp":"1750101000","type":"text","text":{"body":"words"}}]');
+CALL pg_temp.both_orders(
+	'messages "statuses":[{"id":"m","status":"read","timestamp":"1750101002","recipient_id":"2"}]',
+	'history "history":[{"threads":[{"id":"2","messages":[{"id":"m","from":"+1 555 0100200","timestamp":"1750101000","type":"text","text":{"body":"words"},"history_context":{"status":"DELIVERED"}}]}]}]');
+CALL pg_temp.both_orders(
+	'smb_message_echoes "message_echoes":[{"id":"m","from":"15550100200","to":"2","timestamp":"1750101000","type":"text","text":{"body":"from the phone"}}]',
+	'standby "standby":{"message_echoes":[{"id":"m","timestamp":"1750101000","message":{"recipient":"US.2","type":"text","text":{"body":"from an agent"}}}]}');
+
+-- two statuses of one word, and preferences
+CALL pg_temp.both_orders(
+	'messages "statuses":[{"id":"m","status":"sent","timestamp":"1750101002","recipient_id":"2"}]',
+	'messages "statuses":[{"id":"m","status":"sent","timestamp":"1750101003","recipient_id":"2"}]');
+CALL pg_temp.both_orders(
+	'user_preferences "user_preferences":[{"wa_id":"2","category":"marketing_messages","value":"stop","timestamp":1750101000}]',
+	'user_preferences "user_preferences":[{"wa_id":"2","category":"marketing_messages","value":"resume","timestamp":1750101001}]');
+
+-- what the outbox has sent stays as it was sent, and an echo of it is kept beside
+SELECT whatsapp.add_number('1', access_token => 'token');
+CREATE FUNCTION pg_temp.echo() RETURNS whatsapp.ingest_result
+LANGUAGE sql
+RETURN pg_temp.file('message_echoes', '"message_echoes":[{"id":"wamid.own","from":"15550100200","to":"15550107788","timestamp":"4000000000","type":"text","text":{"body":"an echo"}}]');
+CREATE PROCEDURE pg_temp.send()
+LANGUAGE plpgsql
+AS $$
+BEGIN
+	INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550107788', 'as it was sent');
+	PERFORM whatsapp.record(array_agg(c.outbox_id), array_agg(c.attempt), '{answered}', '{200}', ARRAY['{"messages":[{"id":"wamid.own"}]}'::jsonb], ARRAY[NULL::text])
+	FROM whatsapp.claim(1) c;
+END $$;
+CALL pg_temp.send();
+SELECT messages, duplicates FROM pg_temp.echo();
+SELECT direction, body, outbox_id IS NOT NULL AS ours, element #>> '{text,body}' AS element FROM whatsapp.messages;
+SELECT field, event, element #>> '{text,body}' AS element FROM whatsapp.events;
+DELETE FROM whatsapp.messages;
+DELETE FROM whatsapp.events;
+SELECT messages, duplicates FROM pg_temp.echo();
+CALL pg_temp.send();
+SELECT direction, body, outbox_id IS NOT NULL AS ours, element #>> '{text,body}' AS element FROM whatsapp.messages;
+SELECT field, event, element #>> '{text,body}' AS element FROM whatsapp.events;
+
+DROP EXTENSION whatsapp CASCADE;

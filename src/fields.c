@@ -1,0 +1,1173 @@
+/*-------------------------------------------------------------------------
+ *
+ * fields.c
+ *	  What is in webhooks, and in which tables it goes.
+ *
+ * There is nothing here but tables of paths; shred.c and store.c do as they
+ * say.  To record one more field, add its column here and to the install
+ * script.  A field that stands in several places is listed with each, the
+ * place to be preferred first.
+ *
+ * Facts are from Meta's reference of webhook fields, 2025 and 2026, and from
+ * what it has sent otherwise.
+ *
+ * IDENTIFICATION
+ *	  src/fields.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "whatsapp.h"
+
+#define CHANGE	"/entry.changes."
+#define VALUE	"/entry.changes.value."
+
+/* A number that is not told is the empty string: it is part of keys */
+#define NUMBER_COLUMN \
+	{"phone_number_id", VALUE "metadata.phone_number_id", WA_TEXT}, \
+	{"phone_number_id", "=", WA_TEXT}
+
+/* The value of a list of columns, and how many they are */
+#define COLUMNS(list) \
+	.ncolumns = lengthof(list), \
+	.columns = list
+
+/*
+ * Contacts
+ */
+
+/* The time of a webhook is that of the latest thing it tells */
+#define WEBHOOK_TIME_COLUMN(name) \
+	{name, VALUE "messages.timestamp", WA_TIME}, \
+	{name, VALUE "statuses.timestamp", WA_TIME}, \
+	{name, VALUE "message_echoes.timestamp", WA_TIME}, \
+	{name, VALUE "calls.timestamp", WA_TIME}, \
+	{name, VALUE "user_preferences.timestamp", WA_TIME}, \
+	{name, VALUE "standby.messages.timestamp", WA_TIME}, \
+	{name, VALUE "standby.statuses.timestamp", WA_TIME}, \
+	{name, VALUE "standby.message_echoes.timestamp", WA_TIME}, \
+	{name, "/entry.time", WA_TIME}
+
+#define CONTACT_COLUMNS \
+	NUMBER_COLUMN, \
+	{"contact_key", "user_id", WA_TEXT, true}, \
+	{"contact_key", "wa_id", WA_TEXT, true}, \
+	{"wa_id", "wa_id", WA_TEXT}, \
+	{"user_id", "user_id", WA_TEXT}, \
+	{"parent_user_id", "parent_user_id", WA_TEXT}, \
+	{"name", "profile.name", WA_TEXT}, \
+	{"username", "profile.username", WA_TEXT}, \
+	{"username", "username", WA_TEXT}, \
+	{"element", "", WA_JSON}
+
+static const WaColumn contact_columns[] =
+{
+	CONTACT_COLUMNS,
+	WEBHOOK_TIME_COLUMN("first_seen"),
+	WEBHOOK_TIME_COLUMN("last_seen"),
+};
+
+/* in a history, each thread says whose it is */
+static const WaColumn thread_contact_columns[] =
+{
+	CONTACT_COLUMNS,
+	{"first_seen", VALUE "history.threads.messages.timestamp", WA_TIME},
+	{"last_seen", VALUE "history.threads.messages.timestamp", WA_TIME},
+};
+
+/* what a webhook says of a contact, should it be replaced there */
+static const WaColumn contact_element_columns[] =
+{
+	NUMBER_COLUMN,
+	{"contact_key", "user_id", WA_TEXT, true,.unstored = true},
+	{"contact_key", "wa_id", WA_TEXT, true,.unstored = true},
+	{"field", "=contacts", WA_TEXT},
+	{"event", "=seen", WA_TEXT},
+	{"element", "", WA_JSON},
+};
+
+/*
+ * Messages
+ *
+ * Whatever way a message comes, it sets the same columns, as another way may
+ * bring it again.
+ */
+#define MEDIA(name, in, key, ...) \
+	{name, in "image." key, __VA_ARGS__}, \
+	{name, in "video." key, __VA_ARGS__}, \
+	{name, in "audio." key, __VA_ARGS__}, \
+	{name, in "document." key, __VA_ARGS__}, \
+	{name, in "sticker." key, __VA_ARGS__}, \
+	{name, in "voice." key, __VA_ARGS__}
+
+/* what the sender says, in words */
+#define BODY(in) \
+	{"body", in "text.body", WA_TEXT}, \
+	MEDIA("body", in, "caption", WA_TEXT), \
+	{"body", in "document.filename", WA_TEXT}, \
+	{"body", in "button.text", WA_TEXT}, \
+	{"body", in "interactive.button_reply.title", WA_TEXT}, \
+	{"body", in "interactive.list_reply.title", WA_TEXT}, \
+	{"body", in "interactive.nfm_reply.body", WA_TEXT}, \
+	{"body", in "interactive.body.text", WA_TEXT}, \
+	{"body", in "reaction.emoji", WA_TEXT}, \
+	{"body", in "location.name", WA_TEXT}, \
+	{"body", in "location.address", WA_TEXT}, \
+	{"body", in "contacts.name.formatted_name", WA_TEXT}, \
+	{"body", in "order.text", WA_TEXT}, \
+	{"body", in "system.body", WA_TEXT}
+
+#define MESSAGE_COLUMNS(in) \
+	NUMBER_COLUMN, \
+	{"message_id", "id", WA_TEXT, true}, \
+	{"type", in "type", WA_TEXT}, \
+	BODY(in), \
+	BODY(in "edit.message."), \
+	{"group_id", in "group_id", WA_TEXT}, \
+	{"context_id", in "context.id", WA_TEXT}, \
+	{"context_id", in "context.message_id", WA_TEXT}, \
+	{"forwarded", in "context.forwarded", WA_BOOL}, \
+	{"forwarded", in "context.frequently_forwarded", WA_BOOL}, \
+	{"target_id", in "reaction.message_id", WA_TEXT}, \
+	{"target_id", in "edit.original_message_id", WA_TEXT}, \
+	{"target_id", in "revoke.original_message_id", WA_TEXT}, \
+	{"reply_id", in "interactive.button_reply.id", WA_TEXT}, \
+	{"reply_id", in "interactive.list_reply.id", WA_TEXT}, \
+	{"payload", in "button.payload", WA_TEXT}, \
+	{"response", in "interactive.nfm_reply.response_json", WA_EMBEDDED}, \
+	{"response", in "interactive.call_permission_reply", WA_JSON}, \
+	{"response", in "interactive.payment_method", WA_JSON}, \
+	{"referral", in "referral", WA_JSON}, \
+	{"ctwa_clid", in "referral.ctwa_clid", WA_TEXT}, \
+	MEDIA("media_id", in, "id", WA_TEXT), \
+	MEDIA("media_id", in "edit.message.", "id", WA_TEXT), \
+	{"error_code", "errors.code", WA_INT}, \
+	{"sent_at", "timestamp", WA_TIME}, \
+	{"element", "", WA_JSON}
+
+static const WaColumn message_columns[] =
+{
+	MESSAGE_COLUMNS(""),
+	{"direction", "=inbound", WA_TEXT},
+	{"wa_id", "from", WA_TEXT},
+	{"user_id", "from_user_id", WA_TEXT},
+	{"parent_user_id", "from_parent_user_id", WA_TEXT},
+};
+
+/* what was sent from the number by other means than the API */
+static const WaColumn echo_columns[] =
+{
+	MESSAGE_COLUMNS(""),
+	{"direction", "=outbound", WA_TEXT},
+	{"wa_id", "to", WA_TEXT},
+	{"user_id", "to_user_id", WA_TEXT},
+	{"parent_user_id", "to_parent_user_id", WA_TEXT},
+};
+
+/* what another application has sent, as it was sent */
+static const WaColumn standby_echo_columns[] =
+{
+	MESSAGE_COLUMNS("message."),
+	{"direction", "=outbound", WA_TEXT},
+	{"addressee", "message.to", WA_TEXT,.unstored = true},
+	{"user_id", "message.recipient", WA_TEXT},
+	{"parent_user_id", "to_parent_user_id", WA_TEXT},
+};
+
+static const WaComputed standby_echo_computed[] =
+{
+	{"wa_id", "pg_catalog.ltrim(r.addressee, '+')"},
+	{NULL}
+};
+
+/* in a history, the message tells which side has sent it */
+#define SIDE_COLUMNS \
+	{"sender", "from", WA_TEXT,.unstored = true}, \
+	{"sender_user_id", "from_user_id", WA_TEXT,.unstored = true}, \
+	{"sender_parent_id", "from_parent_user_id", WA_TEXT,.unstored = true}, \
+	{"addressee", "to", WA_TEXT,.unstored = true}, \
+	{"addressee_user_id", "to_user_id", WA_TEXT,.unstored = true}, \
+	{"addressee_parent_id", "to_parent_user_id", WA_TEXT,.unstored = true}, \
+	{"display", VALUE "metadata.display_phone_number", WA_TEXT, \
+	.unstored = true}
+
+#define THREAD_COLUMNS \
+	{"thread_id", VALUE "history.threads.context.wa_id", WA_TEXT, \
+	.unstored = true}, \
+	{"thread_id", VALUE "history.threads.id", WA_TEXT,.unstored = true}, \
+	{"thread_user_id", VALUE "history.threads.context.user_id", WA_TEXT, \
+	.unstored = true}, \
+	{"thread_parent_id", VALUE "history.threads.context.parent_user_id", \
+	WA_TEXT,.unstored = true}
+
+#define DIGITS(column) \
+	"pg_catalog.regexp_replace(r." column ", '[^0-9]', '', 'g')"
+
+#define IS_OUR_NUMBER(column) \
+	DIGITS(column) " OPERATOR(pg_catalog.=) " DIGITS("display")
+
+#define IS_OURS \
+	"(r.addressee IS NOT NULL OR r.addressee_user_id IS NOT NULL" \
+	" OR coalesce(" IS_OUR_NUMBER("sender") ", false))"
+
+#define OTHER_SIDE(what, thread) \
+	"coalesce(CASE WHEN " IS_OURS " THEN r.addressee" what \
+	" ELSE r.sender" what " END, r." thread ")"
+
+#define SIDE_COMPUTED \
+	{"direction", "CASE WHEN " IS_OURS " THEN 'outbound'" \
+	" ELSE 'inbound' END"}, \
+	{"wa_id", OTHER_SIDE("", "thread_id")}, \
+	{"user_id", OTHER_SIDE("_user_id", "thread_user_id")}, \
+	{"parent_user_id", OTHER_SIDE("_parent_id", "thread_parent_id")}
+
+static const WaColumn history_columns[] =
+{
+	MESSAGE_COLUMNS(""),
+	SIDE_COLUMNS,
+	THREAD_COLUMNS,
+};
+
+static const WaComputed history_computed[] =
+{
+	SIDE_COMPUTED,
+	{NULL}
+};
+
+/*
+ * What is known of a message beside its element: what its statuses told.
+ */
+#define OF_STATUSES(column, value) \
+	{column, "coalesce(w." column ", (SELECT min(" value ")" \
+	" FROM whatsapp.statuses s" \
+	" WHERE s.phone_number_id OPERATOR(pg_catalog.=) t.phone_number_id" \
+	" AND s.message_id OPERATOR(pg_catalog.=) t.message_id))"}
+
+#define STATUS_OF_GROUP \
+	"s.element OPERATOR(pg_catalog.->>) 'recipient_type'" \
+	" IS NOT DISTINCT FROM 'group'"
+
+static const WaComputed message_settled[] =
+{
+	OF_STATUSES("wa_id", "CASE WHEN NOT " STATUS_OF_GROUP
+				" THEN s.wa_id END"),
+	OF_STATUSES("user_id", "s.user_id"),
+	OF_STATUSES("group_id", "CASE WHEN " STATUS_OF_GROUP
+				" THEN s.wa_id END"),
+	{"error_code", "CASE WHEN t.status IS NULL"
+	" THEN w.error_code ELSE t.error_code END"},
+	{NULL}
+};
+
+#define MESSAGE_TABLE \
+	.name = "messages", \
+	.filing = WA_MUST, \
+	.key = "phone_number_id, message_id", \
+	.best_first = "whatsapp.is_placeholder(r.element)," \
+	" r.sent_at DESC NULLS LAST, r.element DESC", \
+	.on_conflict = "DO NOTHING", \
+	.keeps_losers = true, \
+	.stays = "t.outbox_id IS NOT NULL", \
+	.settled = message_settled, \
+	.hook = "message", \
+	.content_hook = "message_content"
+
+static const WaColumn reaction_columns[] =
+{
+	NUMBER_COLUMN,
+	{"message_id", "reaction.message_id", WA_TEXT, true},
+	{"reactor", "from_user_id", WA_TEXT, true},
+	{"reactor", "from", WA_TEXT, true},
+	{"wa_id", "from", WA_TEXT},
+	{"user_id", "from_user_id", WA_TEXT},
+	{"emoji", "reaction.emoji", WA_TEXT},
+	{"reaction_id", "id", WA_TEXT, true},
+	{"at", "timestamp", WA_TIME},
+};
+
+/*
+ * Media
+ */
+#define MEDIA_TABLE \
+	.name = "media", \
+	.filing = WA_MAY, \
+	.key = "phone_number_id, media_id", \
+	.best_first = "r.at DESC NULLS LAST, r.url DESC NULLS LAST", \
+	.on_conflict = "DO UPDATE SET message_id = excluded.message_id," \
+	" kind = excluded.kind, mime_type = excluded.mime_type," \
+	" sha256 = excluded.sha256, filename = excluded.filename," \
+	" caption = excluded.caption, voice = excluded.voice," \
+	" animated = excluded.animated, url = excluded.url, at = excluded.at" \
+	" WHERE (coalesce(excluded.at, '-infinity')," \
+	" coalesce(excluded.url, ''), excluded.message_id)" \
+	" OPERATOR(pg_catalog.>) (coalesce(t.at, '-infinity')," \
+	" coalesce(t.url, ''), t.message_id)", \
+	.hook = "media"
+
+#define MEDIA_COLUMNS(in) \
+	MEDIA("media_id", in, "id", WA_TEXT, true), \
+	MEDIA("mime_type", in, "mime_type", WA_TEXT), \
+	MEDIA("sha256", in, "sha256", WA_TEXT), \
+	MEDIA("filename", in, "filename", WA_TEXT), \
+	MEDIA("caption", in, "caption", WA_TEXT), \
+	MEDIA("url", in, "url", WA_TEXT), \
+	MEDIA("voice", in, "voice", WA_BOOL), \
+	MEDIA("animated", in, "animated", WA_BOOL)
+
+static const WaColumn media_columns[] =
+{
+	NUMBER_COLUMN,
+	{"message_id", "id", WA_TEXT, true},
+	{"kind", "edit.message.type", WA_TEXT},
+	{"kind", "type", WA_TEXT},
+	MEDIA_COLUMNS(""),
+	MEDIA_COLUMNS("edit.message."),
+	{"at", "timestamp", WA_TIME},
+};
+
+#define CALL_MEDIA(name, key, ...) \
+	{name, "call_recording.audio." key, __VA_ARGS__}, \
+	{name, "call_transcript.document." key, __VA_ARGS__}
+
+static const WaColumn call_media_columns[] =
+{
+	NUMBER_COLUMN,
+	{"message_id", "id", WA_TEXT, true},
+	{"recording", "call_recording.audio.id", WA_TEXT,.unstored = true},
+	CALL_MEDIA("media_id", "id", WA_TEXT, true),
+	CALL_MEDIA("mime_type", "mime_type", WA_TEXT),
+	CALL_MEDIA("sha256", "sha256", WA_TEXT),
+	CALL_MEDIA("filename", "filename", WA_TEXT),
+	CALL_MEDIA("caption", "caption", WA_TEXT),
+	CALL_MEDIA("url", "url", WA_TEXT),
+	CALL_MEDIA("voice", "voice", WA_BOOL),
+	CALL_MEDIA("animated", "animated", WA_BOOL),
+	{"at", "timestamp", WA_TIME},
+};
+
+static const WaComputed call_media_computed[] =
+{
+	{"kind", "CASE WHEN r.recording IS NULL THEN 'document'"
+	" ELSE 'audio' END"},
+	{NULL}
+};
+
+/*
+ * Statuses
+ */
+#define STATUS_COLUMNS \
+	NUMBER_COLUMN, \
+	{"message_id", "id", WA_TEXT, true}, \
+	{"status", "status", WA_TEXT, true}, \
+	{"user_id", "recipient_user_id", WA_TEXT}
+
+static const WaColumn status_columns[] =
+{
+	STATUS_COLUMNS,
+	{"wa_id", "recipient_id", WA_TEXT},
+	{"wa_id", "message.recipient_id", WA_TEXT},
+	{"parent_user_id", "recipient_parent_user_id", WA_TEXT},
+	{"parent_user_id", "parent_recipient_user_id", WA_TEXT},
+	{"member", "recipient_participant_user_id", WA_TEXT,.unstored = true},
+	{"member", "recipient_participant_id", WA_TEXT,.unstored = true},
+	{"member", "participant_recipient_id", WA_TEXT,.unstored = true},
+	{"transaction", "payment.transaction.id", WA_TEXT,.unstored = true},
+	{"outcome", "payment.transaction.status", WA_TEXT,.unstored = true},
+	{"at", "timestamp", WA_TIME},
+	{"conversation", "conversation", WA_JSON},
+	{"pricing", "pricing", WA_JSON},
+	{"pricing", "conversation.pricing", WA_JSON},
+	{"errors", "errors", WA_JSON},
+	{"error_code", "errors.code", WA_INT},
+	{"callback_data", "biz_opaque_callback_data", WA_TEXT},
+	{"element", "", WA_JSON},
+};
+
+/* of a payment, each transaction has its own, and more than one */
+static const WaComputed status_computed[] =
+{
+	{"participant", "coalesce(r.member,"
+	" pg_catalog.concat_ws(' ', r.transaction, r.outcome))"},
+	{NULL}
+};
+
+/* what a status tells of the message that it is about */
+static const WaColumn message_status_columns[] =
+{
+	STATUS_COLUMNS,
+	{"recipient_id", "recipient_id", WA_TEXT,.unstored = true},
+	{"recipient_id", "message.recipient_id", WA_TEXT,.unstored = true},
+	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
+	{"told_group", "group_id", WA_TEXT,.unstored = true},
+	{"direction", "=outbound", WA_TEXT},
+	{"status_at", "timestamp", WA_TIME},
+	{"error_code", "errors.code", WA_INT},
+};
+
+/* the recipient is a person or a group, and only the type tells */
+static const WaComputed message_status_computed[] =
+{
+	{"wa_id", "CASE WHEN r.recipient_type IS DISTINCT FROM 'group'"
+	" THEN r.recipient_id END"},
+	{"group_id", "coalesce(r.told_group, CASE WHEN r.recipient_type"
+	" OPERATOR(pg_catalog.=) 'group' THEN r.recipient_id END)"},
+	{NULL}
+};
+
+static const char *const call_types[] = {"call", NULL};
+static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
+
+/*
+ * Of two statuses the one that is farther, or of two that are as far, the one
+ * that was there first.
+ */
+#define IS_FARTHER \
+	"(t.status IS NULL" \
+	" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)" \
+	" whatsapp.status_rank(t.status)" \
+	" OR excluded.status OPERATOR(pg_catalog.=) t.status" \
+	" AND excluded.status_at IS NOT NULL" \
+	" AND (t.status_at IS NULL" \
+	" OR excluded.status_at OPERATOR(pg_catalog.<) t.status_at))"
+
+#define FARTHEST(column) \
+	"CASE WHEN " IS_FARTHER " THEN excluded." column " ELSE t." column " END"
+
+/* in a history, the message itself has its status, in capitals */
+static const WaColumn history_status_columns[] =
+{
+	NUMBER_COLUMN,
+	{"message_id", "id", WA_TEXT, true},
+	{"told", "history_context.status", WA_TEXT, true,.unstored = true},
+	{"status_at", "timestamp", WA_TIME},
+	SIDE_COLUMNS,
+	THREAD_COLUMNS,
+};
+
+#define TOLD_STATUS \
+	"pg_catalog.replace(pg_catalog.lower(r.told), 'error', 'failed')"
+
+static const WaComputed history_status_computed[] =
+{
+	SIDE_COMPUTED,
+	{"status", TOLD_STATUS},
+	{NULL}
+};
+
+/*
+ * Calls
+ */
+#define CALL_TABLE \
+	.name = "call_events", \
+	.filing = WA_MUST, \
+	.key = "phone_number_id, call_id, event", \
+	.best_first = "r.at DESC NULLS LAST, r.element DESC", \
+	.on_conflict = "DO NOTHING", \
+	.keeps_losers = true, \
+	.hook = "call"
+
+static const WaColumn call_columns[] =
+{
+	NUMBER_COLUMN,
+	{"call_id", "id", WA_TEXT, true},
+	{"event", "event", WA_TEXT},
+	{"event", "=", WA_TEXT},
+	{"direction", "direction", WA_TEXT},
+	{"sender", "from", WA_TEXT,.unstored = true},
+	{"addressee", "to", WA_TEXT,.unstored = true},
+	{"display", VALUE "metadata.display_phone_number", WA_TEXT,
+	.unstored = true},
+	{"user_id", "from_user_id", WA_TEXT},
+	{"user_id", "to_user_id", WA_TEXT},
+	{"status", "status", WA_TEXT},
+	{"at", "timestamp", WA_TIME},
+	{"started_at", "start_time", WA_TIME},
+	{"ended_at", "end_time", WA_TIME},
+	{"duration", "duration", WA_INT},
+	{"payload", "deeplink_payload", WA_TEXT},
+	{"payload", "cta_payload", WA_TEXT},
+	{"callback_data", "biz_opaque_callback_data", WA_TEXT},
+	{"errors", "errors", WA_JSON},
+	{"element", "", WA_JSON},
+};
+
+/* samples differ in which side is which, so the one that is us is left out */
+static const WaComputed call_computed[] =
+{
+	{"wa_id", "CASE WHEN " IS_OUR_NUMBER("sender") " THEN r.addressee"
+		" WHEN " IS_OUR_NUMBER("addressee") " THEN r.sender"
+		" WHEN r.direction OPERATOR(pg_catalog.=)"
+	" 'BUSINESS_INITIATED' THEN r.addressee ELSE r.sender END"},
+	{NULL}
+};
+
+static const WaColumn call_status_columns[] =
+{
+	NUMBER_COLUMN,
+	{"call_id", "id", WA_TEXT, true},
+	{"event", "status", WA_TEXT, true},
+	{"wa_id", "recipient_id", WA_TEXT},
+	{"user_id", "recipient_user_id", WA_TEXT},
+	{"status", "status", WA_TEXT},
+	{"at", "timestamp", WA_TIME},
+	{"callback_data", "biz_opaque_callback_data", WA_TEXT},
+	{"errors", "errors", WA_JSON},
+	{"element", "", WA_JSON},
+};
+
+/*
+ * States: each column is the newest that was told of it, by the time of the
+ * webhook that did.  That time is in a column of the same name with _at.
+ */
+#define NEWEST(column, value, further) \
+	.best_first = "r." column "_at DESC NULLS LAST, " value " DESC", \
+	.on_conflict = "DO UPDATE SET " column " = excluded." column "," \
+	" " column "_at = excluded." column "_at" further \
+	" WHERE t." column " IS NULL" \
+	" OR (coalesce(excluded." column "_at, '-infinity'), excluded." column ")" \
+	" OPERATOR(pg_catalog.>)" \
+	" (coalesce(t." column "_at, '-infinity'), t." column ")"
+
+#define TEMPLATE_COLUMNS \
+	{"template_id", "message_template_id", WA_TEXT, true}
+
+#define TEMPLATE_TABLE \
+	.name = "templates", \
+	.paths = {"entry.changes.value"}, \
+	.filing = WA_MAY, \
+	.key = "template_id", \
+	.hook = "template"
+
+static const WaColumn template_name_columns[] =
+{
+	TEMPLATE_COLUMNS,
+	{"waba_id", "/entry.id", WA_TEXT},
+	{"name", "message_template_name", WA_TEXT, true},
+	{"language", "message_template_language", WA_TEXT},
+	{"name_at", "/entry.time", WA_TIME},
+};
+
+static const WaColumn template_status_columns[] =
+{
+	TEMPLATE_COLUMNS,
+	{"status", "event", WA_TEXT, true},
+	{"status_reason", "reason", WA_TEXT},
+	{"status_at", "/entry.time", WA_TIME},
+};
+
+static const WaColumn template_quality_columns[] =
+{
+	TEMPLATE_COLUMNS,
+	{"quality", "new_quality_score", WA_TEXT, true},
+	{"quality_at", "/entry.time", WA_TIME},
+};
+
+/* of a change to come, new_category is the one that it still has */
+static const WaColumn template_category_columns[] =
+{
+	TEMPLATE_COLUMNS,
+	{"category", "message_template_category", WA_TEXT, true},
+	{"category", "new_category", WA_TEXT, true},
+	{"category", "category", WA_TEXT, true},
+	{"category_at", "/entry.time", WA_TIME},
+};
+
+static const WaColumn template_components_columns[] =
+{
+	TEMPLATE_COLUMNS,
+	{"words", "message_template_element", WA_TEXT, true,.unstored = true},
+	{"title", "message_template_title", WA_TEXT,.unstored = true},
+	{"footer", "message_template_footer", WA_TEXT,.unstored = true},
+	{"buttons", "message_template_buttons", WA_JSON,.unstored = true},
+	{"components_at", "/entry.time", WA_TIME},
+};
+
+#define COMPONENTS \
+	"pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(" \
+	"'header', r.title, 'body', r.words," \
+	" 'footer', r.footer, 'buttons', r.buttons))"
+
+static const WaComputed template_components_computed[] =
+{
+	{"components", COMPONENTS},
+	{NULL}
+};
+
+/*
+ * Groups
+ */
+#define GROUP_COLUMNS \
+	NUMBER_COLUMN, \
+	{"group_id", "group_id", WA_TEXT, true}
+
+#define GROUP_TABLE \
+	.name = "groups", \
+	.paths = {"entry.changes.value.groups"}, \
+	.filing = WA_MAY, \
+	.key = "phone_number_id, group_id", \
+	.hook = "group"
+
+static const WaColumn group_state_columns[] =
+{
+	GROUP_COLUMNS,
+	{"type", "type", WA_TEXT, true,.unstored = true},
+	{"errors", "errors", WA_JSON,.unstored = true},
+	{"state_at", "timestamp", WA_TIME},
+};
+
+#define GROUP_STATE \
+	"CASE WHEN r.errors IS NULL THEN CASE r.type" \
+	" WHEN 'group_create' THEN 'active'" \
+	" WHEN 'group_suspend' THEN 'suspended'" \
+	" WHEN 'group_suspend_cleared' THEN 'active'" \
+	" WHEN 'group_delete' THEN 'deleted' END END"
+
+static const WaComputed group_state_computed[] =
+{
+	{"state", GROUP_STATE},
+	{NULL}
+};
+
+static const WaColumn group_subject_columns[] =
+{
+	GROUP_COLUMNS,
+	{"subject", "subject", WA_TEXT, true},
+	{"subject", "group_subject.text", WA_TEXT, true},
+	{"successful", "group_subject.update_successful", WA_BOOL,
+	.unstored = true},
+	{"subject_at", "timestamp", WA_TIME},
+};
+
+static const WaColumn group_description_columns[] =
+{
+	GROUP_COLUMNS,
+	{"description", "description", WA_TEXT, true},
+	{"description", "group_description.text", WA_TEXT, true},
+	{"successful", "group_description.update_successful", WA_BOOL,
+	.unstored = true},
+	{"description_at", "timestamp", WA_TIME},
+};
+
+static const WaColumn group_invite_columns[] =
+{
+	GROUP_COLUMNS,
+	{"invite_link", "invite_link", WA_TEXT, true},
+	{"join_approval_mode", "join_approval_mode", WA_TEXT},
+	{"invite_link_at", "timestamp", WA_TIME},
+};
+
+/*
+ * A participant goes by the phone number where it is known, as that is mostly
+ * what the API was told, and comes back as "input".
+ */
+#define PARTICIPANT_COLUMNS \
+	NUMBER_COLUMN, \
+	{"participant", "wa_id", WA_TEXT, true}, \
+	{"participant", "user_id", WA_TEXT, true}, \
+	{"participant", "input", WA_TEXT, true}, \
+	{"wa_id", "wa_id", WA_TEXT}, \
+	{"user_id", "user_id", WA_TEXT}, \
+	{"parent_user_id", "parent_user_id", WA_TEXT}, \
+	{"username", "username", WA_TEXT}
+
+#define PARTICIPANT_TABLE \
+	.name = "group_participants", \
+	.filing = WA_MAY, \
+	.key = "phone_number_id, group_id, participant", \
+	.hook = "group_participant"
+
+#define PARTICIPANT_FURTHER \
+	", wa_id = excluded.wa_id, user_id = excluded.user_id" \
+	", parent_user_id = excluded.parent_user_id" \
+	", username = excluded.username, join_request_id = excluded.join_request_id"
+
+static const WaColumn participant_added_columns[] =
+{
+	PARTICIPANT_COLUMNS,
+	{"group_id", VALUE "groups.group_id", WA_TEXT, true},
+	{"errors", "errors", WA_JSON,.unstored = true},
+	{"state", "=joined", WA_TEXT},
+	{"state_at", VALUE "groups.timestamp", WA_TIME},
+};
+
+static const WaColumn participant_removed_columns[] =
+{
+	PARTICIPANT_COLUMNS,
+	{"group_id", VALUE "groups.group_id", WA_TEXT, true},
+	{"errors", "errors", WA_JSON,.unstored = true},
+	{"state", "=removed", WA_TEXT},
+	{"state_at", VALUE "groups.timestamp", WA_TIME},
+};
+
+static const char *const join_request_types[] = {
+	"group_join_request_created", "group_join_request_revoked", NULL
+};
+
+static const WaColumn join_request_columns[] =
+{
+	PARTICIPANT_COLUMNS,
+	{"group_id", "group_id", WA_TEXT, true},
+	{"type", "type", WA_TEXT, true,.unstored = true},
+	{"join_request_id", "join_request_id", WA_TEXT},
+	{"state_at", "timestamp", WA_TIME},
+};
+
+#define JOIN_STATE \
+	"CASE r.type WHEN 'group_join_request_created' THEN 'requested'" \
+	" ELSE 'request revoked' END"
+
+static const WaComputed join_request_computed[] =
+{
+	{"state", JOIN_STATE},
+	{NULL}
+};
+
+static const WaColumn user_preference_columns[] =
+{
+	NUMBER_COLUMN,
+	{"participant", "user_id", WA_TEXT, true},
+	{"participant", "wa_id", WA_TEXT, true},
+	{"category", "category", WA_TEXT},
+	{"category", "=", WA_TEXT},
+	{"value", "value", WA_TEXT},
+	{"detail", "detail", WA_TEXT},
+	{"wa_id", "wa_id", WA_TEXT},
+	{"user_id", "user_id", WA_TEXT},
+	{"parent_user_id", "parent_user_id", WA_TEXT},
+	{"at", "timestamp", WA_TIME},
+	{"element", "", WA_JSON},
+};
+
+/*
+ * Events
+ *
+ * An event has no id.  What makes it this one is all that it says; of two
+ * that say the same at the same time, one is a repetition.
+ */
+#define EVENT_TABLE \
+	.name = "events", \
+	.key = "event_id", \
+	.best_first = "r.element", \
+	.on_conflict = "DO NOTHING"
+
+#define EVENT_COLUMNS(what, at_path) \
+	{"waba_id", "/entry.id", WA_TEXT}, \
+	{"phone_number_id", VALUE "metadata.phone_number_id", WA_TEXT}, \
+	{"field", CHANGE "field", WA_TEXT}, \
+	{"event", what, WA_TEXT}, \
+	{"at", at_path, WA_TIME}, \
+	{"element", "", WA_JSON}
+
+static const WaComputed element_computed[] =
+{
+	{"event_id", "whatsapp.event_id(pg_catalog.concat_ws(' ',"
+	" r.field, r.phone_number_id, r.waba_id), r.at, r.element)"},
+	{NULL}
+};
+
+#define ELEMENT_TABLE(path, list) \
+	EVENT_TABLE, \
+	.paths = {path}, \
+	.filing = WA_MUST, \
+	.computed = element_computed, \
+	.hook = "event", \
+	COLUMNS(list)
+
+/* flows have errors of another kind, which are part of what is told there */
+static const WaColumn error_columns[] =
+{
+	EVENT_COLUMNS("code", "timestamp"),
+	{"code", "code", WA_TEXT, true,.unstored = true},
+};
+
+static const WaColumn group_event_columns[] = {EVENT_COLUMNS("type", "timestamp")};
+static const WaColumn user_action_columns[] = {EVENT_COLUMNS("action_type", "timestamp")};
+static const WaColumn named_event_columns[] = {EVENT_COLUMNS("event_name", "timestamp")};
+static const WaColumn state_sync_columns[] = {EVENT_COLUMNS("action", "metadata.timestamp")};
+static const WaColumn user_id_update_columns[] = {EVENT_COLUMNS("=user_id_update", "timestamp")};
+static const WaColumn summary_columns[] = {EVENT_COLUMNS("=conversation_context", VALUE "messages.timestamp")};
+static const WaColumn chunk_columns[] = {EVENT_COLUMNS("=chunk", "timestamp")};
+
+/* changes that are not filed, or not wholly, in tables of their own */
+static const WaColumn change_columns[] =
+{
+	{"waba_id", "/entry.id", WA_TEXT},
+	{"phone_number_id", "value.metadata.phone_number_id", WA_TEXT},
+	{"phone_number_id", "value.phone_number_settings.phone_number_id", WA_TEXT},
+	{"phone_number_id", "value.recipient.phone_number_id", WA_TEXT},
+	{"field", "field", WA_TEXT},
+	{"event", "value.event", WA_TEXT},
+	{"event", "value.decision", WA_TEXT},
+	{"event", "value.type", WA_TEXT},
+	{"event", "value.alert_info.alert_type", WA_TEXT},
+	{"event", "value.status", WA_TEXT},
+	{"at", "/entry.time", WA_TIME},
+	{"at", "value.timestamp", WA_TIME},
+	{"element", "", WA_JSON},
+};
+
+/* likewise entries, and whole webhooks */
+static const WaColumn entry_columns[] =
+{
+	{"waba_id", "id", WA_TEXT},
+	{"at", "time", WA_TIME},
+	{"element", "", WA_JSON},
+};
+
+static const WaColumn document_columns[] =
+{
+	{"field", "object", WA_TEXT},
+	{"element", "", WA_JSON},
+};
+
+static const WaComputed event_computed[] =
+{
+	{"event_id", "whatsapp.event_id(r.waba_id, r.at, r.element)"},
+	{NULL}
+};
+
+static const WaComputed document_computed[] =
+{
+	{"event_id", "whatsapp.event_id(NULL, NULL, r.element)"},
+	{NULL}
+};
+
+static const WaComputed contact_element_computed[] =
+{
+	{"event_id", "whatsapp.event_id(r.phone_number_id, NULL, r.element)"},
+	{NULL}
+};
+
+#define FALLBACK_TABLE(path, list) \
+	EVENT_TABLE, \
+	.paths = {path}, \
+	.filing = WA_FALLBACK, \
+	.hook = "event", \
+	COLUMNS(list)
+
+/*
+ * Of two values the one that the newer webhook told, if it told one.  Two of
+ * the same second are told apart by what they say, so that of two it does not
+ * matter which comes first.
+ */
+#define NEWEST_TOLD(column) \
+	"CASE WHEN (coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
+	" OPERATOR(pg_catalog.<)" \
+	" (coalesce(t.last_seen, '-infinity'), t.element)" \
+	" THEN coalesce(t." column ", excluded." column ")" \
+	" ELSE coalesce(excluded." column ", t." column ") END"
+
+#define CONTACT_TABLE \
+	.name = "contacts", \
+	.filing = WA_MUST, \
+	.key = "phone_number_id, contact_key", \
+	.best_first = "r.last_seen DESC NULLS LAST," \
+	" r.name DESC NULLS LAST, r.element DESC", \
+	.on_conflict = "DO UPDATE SET" \
+	" wa_id = " NEWEST_TOLD("wa_id") "," \
+	" parent_user_id = " NEWEST_TOLD("parent_user_id") "," \
+	" name = " NEWEST_TOLD("name") "," \
+	" username = " NEWEST_TOLD("username") "," \
+	" element = " NEWEST_TOLD("element") "," \
+	" first_seen = least(t.first_seen, excluded.first_seen)," \
+	" last_seen = greatest(t.last_seen, excluded.last_seen)" \
+	" WHERE (t.last_seen, t.element)" \
+	" IS DISTINCT FROM (excluded.last_seen, excluded.element)"
+
+/*
+ * The tables, in the order in which they are filled: what a message refers to
+ * is there before the message.
+ */
+const WaTable wa_fields_tables[] =
+{
+	{
+		.name = "events",
+		.paths = {
+			"entry.changes.value.contacts",
+			"entry.changes.value.standby.contacts",
+			"entry.changes.value.history.threads.context",
+		},
+		.filing = WA_MAY,
+		COLUMNS(contact_element_columns),
+		.computed = contact_element_computed,
+		.where = "NOT EXISTS (SELECT FROM whatsapp.contacts c"
+		" WHERE c.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id"
+		" AND c.contact_key OPERATOR(pg_catalog.=) r.contact_key"
+		" AND c.element OPERATOR(pg_catalog.=) r.element)",
+		.key = "event_id",
+		.best_first = "r.element",
+		.on_conflict = "DO NOTHING",
+	},
+	{
+		CONTACT_TABLE,
+		.paths = {
+			"entry.changes.value.contacts",
+			"entry.changes.value.standby.contacts",
+		},
+		COLUMNS(contact_columns),
+	},
+	{
+		CONTACT_TABLE,
+		.paths = {"entry.changes.value.history.threads.context"},
+		COLUMNS(thread_contact_columns),
+	},
+	{
+		MESSAGE_TABLE,
+		.paths = {
+			"entry.changes.value.messages",
+			"entry.changes.value.standby.messages",
+		},
+		COLUMNS(message_columns),
+	},
+	{
+		MESSAGE_TABLE,
+		.paths = {"entry.changes.value.message_echoes"},
+		COLUMNS(echo_columns),
+	},
+	{
+		MESSAGE_TABLE,
+		.paths = {"entry.changes.value.standby.message_echoes"},
+		COLUMNS(standby_echo_columns),
+		.computed = standby_echo_computed,
+	},
+	{
+		MESSAGE_TABLE,
+		.paths = {"entry.changes.value.history.threads.messages"},
+		COLUMNS(history_columns),
+		.computed = history_computed,
+	},
+	{
+		.name = "reactions",
+		.paths = {
+			"entry.changes.value.messages",
+			"entry.changes.value.standby.messages",
+			"entry.changes.value.message_echoes",
+			"entry.changes.value.history.threads.messages",
+		},
+		.filing = WA_MAY,
+		COLUMNS(reaction_columns),
+		.key = "phone_number_id, message_id, reactor",
+		.best_first = "r.at DESC NULLS LAST, r.reaction_id DESC",
+		.on_conflict = "DO UPDATE SET"
+		" wa_id = excluded.wa_id, user_id = excluded.user_id,"
+		" emoji = excluded.emoji, reaction_id = excluded.reaction_id,"
+		" at = excluded.at"
+		" WHERE (coalesce(excluded.at, '-infinity'), excluded.reaction_id)"
+		" OPERATOR(pg_catalog.>)"
+		" (coalesce(t.at, '-infinity'), t.reaction_id)",
+		.hook = "reaction",
+	},
+	{
+		MEDIA_TABLE,
+		.paths = {
+			"entry.changes.value.messages",
+			"entry.changes.value.standby.messages",
+			"entry.changes.value.message_echoes",
+			"entry.changes.value.history.threads.messages",
+		},
+		COLUMNS(media_columns),
+	},
+	{
+		MEDIA_TABLE,
+		.paths = {"entry.changes.value.calls"},
+		COLUMNS(call_media_columns),
+		.computed = call_media_computed,
+	},
+	{
+		.name = "statuses",
+		.paths = {
+			"entry.changes.value.statuses",
+			"entry.changes.value.standby.statuses",
+		},
+		.filing = WA_MUST,
+		.other_types = call_types,
+		COLUMNS(status_columns),
+		.computed = status_computed,
+		.key = "phone_number_id, message_id, status, participant",
+		.best_first = "r.at DESC NULLS LAST, r.element DESC",
+		.on_conflict = "DO NOTHING",
+		.keeps_losers = true,
+		.hook = "status",
+	},
+	{
+		.name = "messages",
+		.paths = {
+			"entry.changes.value.statuses",
+			"entry.changes.value.standby.statuses",
+		},
+		.filing = WA_MAY,
+		.other_types = not_of_sent_messages,
+		COLUMNS(message_status_columns),
+		.computed = message_status_computed,
+		.where = "whatsapp.status_rank(r.status) IS NOT NULL",
+		.key = "phone_number_id, message_id",
+		.best_first = "whatsapp.status_rank(r.status) DESC,"
+		" r.status_at NULLS LAST",
+		.on_conflict = "DO UPDATE SET"
+		" wa_id = coalesce(t.wa_id, excluded.wa_id),"
+		" user_id = coalesce(t.user_id, excluded.user_id),"
+		" group_id = coalesce(t.group_id, excluded.group_id),"
+		" status = " FARTHEST("status") ","
+		" status_at = " FARTHEST("status_at") ","
+		" error_code = " FARTHEST("error_code")
+		" WHERE " IS_FARTHER
+		" OR t.wa_id IS NULL AND excluded.wa_id IS NOT NULL"
+		" OR t.user_id IS NULL AND excluded.user_id IS NOT NULL"
+		" OR t.group_id IS NULL AND excluded.group_id IS NOT NULL",
+	},
+	{
+		.name = "messages",
+		.paths = {"entry.changes.value.history.threads.messages"},
+		.filing = WA_MAY,
+		COLUMNS(history_status_columns),
+		.computed = history_status_computed,
+		.where = IS_OURS " AND whatsapp.status_rank(" TOLD_STATUS ")"
+		" IS NOT NULL",
+		.key = "phone_number_id, message_id",
+		.best_first = "whatsapp.status_rank(" TOLD_STATUS ") DESC,"
+		" r.status_at NULLS LAST",
+		.on_conflict = "DO UPDATE SET"
+		" status = " FARTHEST("status") ","
+		" status_at = " FARTHEST("status_at")
+		" WHERE " IS_FARTHER,
+	},
+	{
+		CALL_TABLE,
+		.paths = {"entry.changes.value.calls"},
+		COLUMNS(call_columns),
+		.computed = call_computed,
+	},
+	{
+		CALL_TABLE,
+		.paths = {"entry.changes.value.statuses"},
+		.types = call_types,
+		COLUMNS(call_status_columns),
+	},
+	{
+		GROUP_TABLE,
+		COLUMNS(group_state_columns),
+		.computed = group_state_computed,
+		.where = GROUP_STATE " IS NOT NULL",
+		NEWEST("state", GROUP_STATE, ""),
+	},
+	{
+		GROUP_TABLE,
+		COLUMNS(group_subject_columns),
+		.where = "r.successful IS NOT FALSE",
+		NEWEST("subject", "r.subject", ""),
+	},
+	{
+		GROUP_TABLE,
+		COLUMNS(group_description_columns),
+		.where = "r.successful IS NOT FALSE",
+		NEWEST("description", "r.description", ""),
+	},
+	{
+		GROUP_TABLE,
+		COLUMNS(group_invite_columns),
+		NEWEST("invite_link", "r.invite_link",
+			   ", join_approval_mode = excluded.join_approval_mode"),
+	},
+	{
+		PARTICIPANT_TABLE,
+		.paths = {"entry.changes.value.groups"},
+		.types = join_request_types,
+		COLUMNS(join_request_columns),
+		.computed = join_request_computed,
+		NEWEST("state", JOIN_STATE, PARTICIPANT_FURTHER),
+	},
+	{
+		PARTICIPANT_TABLE,
+		.paths = {"entry.changes.value.groups.added_participants"},
+		COLUMNS(participant_added_columns),
+		.where = "r.errors IS NULL",
+		NEWEST("state", "r.state", PARTICIPANT_FURTHER),
+	},
+	{
+		PARTICIPANT_TABLE,
+		.paths = {"entry.changes.value.groups.removed_participants"},
+		COLUMNS(participant_removed_columns),
+		.where = "r.errors IS NULL",
+		NEWEST("state", "r.state", PARTICIPANT_FURTHER),
+	},
+	{
+		TEMPLATE_TABLE,
+		COLUMNS(template_name_columns),
+		NEWEST("name", "r.name", ", language = excluded.language"
+			   ", waba_id = excluded.waba_id"),
+	},
+	{
+		TEMPLATE_TABLE,
+		COLUMNS(template_status_columns),
+		NEWEST("status", "r.status", ", status_reason = excluded.status_reason"),
+	},
+	{
+		TEMPLATE_TABLE,
+		COLUMNS(template_quality_columns),
+		NEWEST("quality", "r.quality", ""),
+	},
+	{
+		TEMPLATE_TABLE,
+		COLUMNS(template_category_columns),
+		NEWEST("category", "r.category", ""),
+	},
+	{
+		TEMPLATE_TABLE,
+		COLUMNS(template_components_columns),
+		.computed = template_components_computed,
+		NEWEST("components", COMPONENTS, ""),
+	},
+	{
+		.name = "user_preferences",
+		.paths = {"entry.changes.value.user_preferences"},
+		.filing = WA_MUST,
+		COLUMNS(user_preference_columns),
+		.key = "phone_number_id, participant, category",
+		.best_first = "r.at DESC NULLS LAST, r.element DESC",
+		.on_conflict = "DO NOTHING",
+		.keeps_losers = true,
+		.hook = "user_preference",
+		.content_hook = "user_preference",
+	},
+	{ELEMENT_TABLE("entry.changes.value.errors", error_columns)},
+	{ELEMENT_TABLE("entry.changes.value.history.errors", error_columns)},
+	{ELEMENT_TABLE("entry.changes.value.history.metadata", chunk_columns)},
+	{ELEMENT_TABLE("entry.changes.value.groups", group_event_columns)},
+	{ELEMENT_TABLE("entry.changes.value.user_actions", user_action_columns)},
+	{ELEMENT_TABLE("entry.changes.value.automatic_events", named_event_columns)},
+	{ELEMENT_TABLE("entry.changes.value.events", named_event_columns)},
+	{ELEMENT_TABLE("entry.changes.value.state_sync", state_sync_columns)},
+	{ELEMENT_TABLE("entry.changes.value.user_id_update", user_id_update_columns)},
+	{ELEMENT_TABLE("entry.changes.value.conversation_context", summary_columns)},
+	{
+		FALLBACK_TABLE("entry.changes", change_columns),
+		.computed = event_computed,
+	},
+	{
+		FALLBACK_TABLE("entry", entry_columns),
+		.computed = event_computed,
+	},
+	{
+		FALLBACK_TABLE("", document_columns),
+		.computed = document_computed,
+	},
+};
+
+const int	wa_fields_ntables = lengthof(wa_fields_tables);
+
+/* Webhooks that are none of WhatsApp's are one event each */
+const WaTable *const wa_fields_foreign_table =
+&wa_fields_tables[lengthof(wa_fields_tables) - 1];
+
+/* What needs no column: it says the same in every webhook, or tells the path */
+const char *const wa_fields_understood[] =
+{
+	"object",
+	"entry.id",
+	"entry.time",
+	"entry.changes.field",
+	"entry.changes.value.messaging_product",
+	"entry.changes.value.metadata.display_phone_number",
+	NULL
+};

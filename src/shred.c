@@ -66,6 +66,8 @@ struct WaShredder
 	int			ntables;
 	int			nslots;
 	WaNode	   *root;
+	int		  **places;			/* [table][listed column]: the column that it
+								 * is, by its first place in the list */
 };
 
 typedef struct ShredState
@@ -88,7 +90,7 @@ static void add_table(WaShredder *shredder, int t, const char *path);
 static void add_target(WaShredder *shredder, int table, int i, WaNode *row);
 static bool is_fed_already(const WaNode *node, const WaNode *scope, int table,
 						   int column);
-static int	column_number(const WaTable *table, int i);
+static int	find_place(const WaTable *table, int i);
 
 static void shred_object(ShredState *state, const WaNode *node,
 						 JsonbValue *object);
@@ -115,10 +117,10 @@ static void remove_row(WaRows *rows, int ncolumns, int r);
 static void drop_hopeless_rows(ShredState *state, const WaNode *node,
 							   const int *first_row);
 static void drop_incomplete_rows(ShredState *state, int table, int first_row);
-static bool is_complete(const WaTable *table, const bool *nulls,
+static bool is_complete(const WaShredder *shredder, int t, const bool *nulls,
 						bool with_top);
 static void begin_row(WaRows *rows, int ncolumns, JsonbContainer *source);
-static void fill_constants(const WaTable *table, WaRows *rows);
+static void fill_constants(const WaShredder *shredder, int t, WaRows *rows);
 
 /*
  * Make a shredder for a number of tables, in the current memory context.
@@ -136,7 +138,14 @@ wa_shredder_create(const WaTable *tables, int ntables,
 	shredder->tables = tables;
 	shredder->ntables = ntables;
 	shredder->root = wa_tree_create();
+	shredder->places = palloc(sizeof(int *) * ntables);
 
+	for (int t = 0; t < ntables; t++)
+	{
+		shredder->places[t] = palloc(sizeof(int) * tables[t].ncolumns);
+		for (int i = 0; i < tables[t].ncolumns; i++)
+			shredder->places[t][i] = find_place(&tables[t], i);
+	}
 	for (int t = 0; t < ntables; t++)
 		for (int i = 0; tables[t].paths[i] != NULL; i++)
 			add_table(shredder, t, tables[t].paths[i]);
@@ -176,7 +185,7 @@ wa_shred(const WaShredder *shredder, Jsonb *document)
 	shred_object(&state, shredder->root, &root);
 
 	for (int t = 0; t < shredder->ntables; t++)
-		fill_constants(&shredder->tables[t], &state.rows[t]);
+		fill_constants(shredder, t, &state.rows[t]);
 	return state.rows;
 }
 
@@ -222,12 +231,12 @@ add_target(WaShredder *shredder, int table, int i, WaNode *row)
 		return;
 
 	/* from the top, a table's paths may lead to the same */
-	if (is_fed_already(node, scope, table, column_number(desc, i)))
+	if (is_fed_already(node, scope, table, shredder->places[table][i]))
 		return;
 
 	target = palloc0(sizeof(WaTarget));
 	target->table = table;
-	target->column = column_number(desc, i);
+	target->column = shredder->places[table][i];
 	target->type = column->type;
 	target->slot = shredder->nslots++;
 	target->next_fed = node->fed;
@@ -260,7 +269,7 @@ is_fed_already(const WaNode *node, const WaNode *scope, int table, int column)
  * A column that is listed with several paths goes by its first place.
  */
 static int
-column_number(const WaTable *table, int i)
+find_place(const WaTable *table, int i)
 {
 	int			first = 0;
 
@@ -697,8 +706,8 @@ drop_hopeless_rows(ShredState *state, const WaNode *node, const int *first_row)
 		WaRows	   *rows = &state->rows[t];
 
 		if ((node->tables >> t & 1) == 0 || rows->nrows == first_row[t] ||
-			is_complete(desc, &rows->nulls[first_row[t] * desc->ncolumns],
-						false))
+			is_complete(state->shredder, t,
+						&rows->nulls[first_row[t] * desc->ncolumns], false))
 			continue;
 		rows->nrows = first_row[t];
 		state->unfiled |= desc->filing == WA_MUST;
@@ -720,7 +729,7 @@ drop_incomplete_rows(ShredState *state, int table, int first_row)
 		Datum	   *values = &rows->values[r * desc->ncolumns];
 		bool	   *nulls = &rows->nulls[r * desc->ncolumns];
 
-		if (!is_complete(desc, nulls, true))
+		if (!is_complete(state->shredder, table, nulls, true))
 		{
 			state->unfiled |= desc->filing == WA_MUST;
 			continue;
@@ -742,12 +751,15 @@ drop_incomplete_rows(ShredState *state, int table, int first_row)
  * Does a row have all columns that it must?  Those from the top may yet come.
  */
 static bool
-is_complete(const WaTable *table, const bool *nulls, bool with_top)
+is_complete(const WaShredder *shredder, int t, const bool *nulls,
+			bool with_top)
 {
+	const WaTable *table = &shredder->tables[t];
+
 	for (int i = 0; i < table->ncolumns; i++)
 		if (table->columns[i].required &&
 			(with_top || table->columns[i].path[0] != '/') &&
-			nulls[column_number(table, i)])
+			nulls[shredder->places[t][i]])
 			return false;
 	return true;
 }
@@ -784,12 +796,14 @@ begin_row(WaRows *rows, int ncolumns, JsonbContainer *source)
  * Set the columns that were found nowhere and have a value all the same.
  */
 static void
-fill_constants(const WaTable *table, WaRows *rows)
+fill_constants(const WaShredder *shredder, int t, WaRows *rows)
 {
-	for (int i = 0; i < table->ncolumns; i++)
+	const WaTable *table = &shredder->tables[t];
+
+	for (int i = 0; rows->nrows > 0 && i < table->ncolumns; i++)
 	{
 		const WaColumn *column = &table->columns[i];
-		int			c = column_number(table, i);
+		int			c = shredder->places[t][i];
 
 		if (column->path[0] != '=')
 			continue;

@@ -50,6 +50,10 @@ typedef struct StoreForm
 /* The queries for a table, [one][returning]; their sql is NULL until needed */
 typedef struct StoreTable
 {
+	/* columns, without those that are listed again with another path */
+	int			nparams;
+	int			params[WA_MAX_PARAMS];
+
 	WaQuery		insert[2][2];
 	WaQuery		settle[2][2];
 } StoreTable;
@@ -133,6 +137,19 @@ wa_store_create(const WaTable *tables, int ntables)
 	store->context = CurrentMemoryContext;
 	store->tables = tables;
 	store->ntables = ntables;
+	for (int t = 0; t < ntables; t++)
+	{
+		StoreTable *queries = &store->queries[t];
+
+		for (int i = 0; i < tables[t].ncolumns; i++)
+		{
+			if (is_listed_before(&tables[t], i))
+				continue;
+			if (queries->nparams == WA_MAX_PARAMS)
+				elog(ERROR, "too many columns for table %s", tables[t].name);
+			queries->params[queries->nparams++] = i;
+		}
+	}
 	return store;
 }
 
@@ -164,17 +181,14 @@ static List *
 store_one(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
 		  List *calls)
 {
-	const WaTable *table = &store->tables[t];
+	const StoreTable *queries = &store->queries[t];
 	Datum		values[WA_MAX_PARAMS];
 	char		nulls[WA_MAX_PARAMS];
-	int			n = 0;
 
-	for (int i = 0; i < table->ncolumns; i++)
+	for (int i = 0; i < queries->nparams; i++)
 	{
-		if (is_listed_before(table, i))
-			continue;
-		values[n] = rows->values[i];
-		nulls[n++] = rows->nulls[i] ? 'n' : ' ';
+		values[i] = rows->values[queries->params[i]];
+		nulls[i] = rows->nulls[queries->params[i]] ? 'n' : ' ';
 	}
 	return store_with(store, t, true, 1, values, nulls, nstored, calls);
 }
@@ -183,13 +197,11 @@ static List *
 store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
 		   List *calls)
 {
-	const WaTable *table = &store->tables[t];
+	const StoreTable *queries = &store->queries[t];
 	Datum		arrays[WA_MAX_PARAMS];
-	int			n = 0;
 
-	for (int i = 0; i < table->ncolumns; i++)
-		if (!is_listed_before(table, i))
-			arrays[n++] = column_array(table, rows, i);
+	for (int i = 0; i < queries->nparams; i++)
+		arrays[i] = column_array(&store->tables[t], rows, queries->params[i]);
 	return store_with(store, t, false, rows->nrows, arrays, NULL, nstored,
 					  calls);
 }

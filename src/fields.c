@@ -3,8 +3,8 @@
  * fields.c
  *	  What is in webhooks, and in which tables it goes.
  *
- * There is nothing here but tables of paths; shred.c and store.c do as they
- * say.  To record one more field, add its column here and to the install
+ * There is nothing here but tables of paths, and a function that lists them;
+ * shred.c and store.c do as they say.  To record one more field, add its column here and to the install
  * script.  A field that stands in several places is listed with each, the
  * place to be preferred first.
  *
@@ -17,6 +17,10 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
 
 #include "whatsapp.h"
 
@@ -1171,3 +1175,53 @@ const char *const wa_fields_understood[] =
 	"entry.changes.value.metadata.display_phone_number",
 	NULL
 };
+
+PG_FUNCTION_INFO_V1(whatsapp_webhook_paths);
+
+/*
+ * whatsapp.webhook_paths() returns table (table_name text, column_name text,
+ *		path text, type text)
+ */
+Datum
+whatsapp_webhook_paths(PG_FUNCTION_ARGS)
+{
+	static const char *const types[] = {
+		[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
+		[WA_BOOL] = "boolean",[WA_JSON] = "json",
+		[WA_EMBEDDED] = "json in a string"
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int t = 0; t < wa_fields_ntables; t++)
+	{
+		const WaTable *table = &wa_fields_tables[t];
+
+		for (int p = 0; table->paths[p] != NULL; p++)
+		{
+			for (int i = 0; i < table->ncolumns; i++)
+			{
+				const WaColumn *column = &table->columns[i];
+				const char *in = table->paths[p];
+				const char *path = column->path;
+				Datum		values[4];
+				bool		nulls[4] = {0};
+
+				if (path[0] == '=')
+					continue;
+				values[0] = CStringGetTextDatum(table->name);
+				values[1] = CStringGetTextDatum(column->name);
+				if (path[0] == '/')
+					values[2] = CStringGetTextDatum(path + 1);
+				else
+					values[2] = CStringGetTextDatum(psprintf("%s%s%s", in,
+															 *in && *path ? "." : "",
+															 path));
+				values[3] = CStringGetTextDatum(types[column->type]);
+				tuplestore_putvalues(result->setResult, result->setDesc,
+									 values, nulls);
+			}
+		}
+	}
+	return (Datum) 0;
+}

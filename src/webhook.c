@@ -30,7 +30,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -41,14 +40,6 @@
 
 /* What "object" says in webhooks of WhatsApp */
 #define OUR_OBJECT	"whatsapp_business_account"
-
-/* whatsapp.archive */
-int			wa_archive = WA_ARCHIVE_UNFILED;
-
-/* How a webhook in the archive stands */
-#define FILED		"filed"
-#define PARKED		"parked"
-#define UNREADABLE	"unreadable"
 
 /* Who it is that a webhook's rows are made and stored for */
 typedef struct WebhookKind
@@ -66,39 +57,6 @@ typedef struct WebhookElement
 	int			table;
 	int			row;
 } WebhookElement;
-
-/*
- * What was parked or not readable is so again; else what is there stays, as
- * replay() has said that it is filed now.
- */
-static WaQuery archive_webhook = {
-	.sql = "INSERT INTO whatsapp.webhooks AS w"
-	" (webhook_id, body, state, reason, sqlstate, hint, context)"
-	" VALUES (pg_catalog.sha256($1), $1, $2, $3, $4, $5, $6)"
-	" ON CONFLICT (webhook_id) DO UPDATE SET state = excluded.state,"
-	" reason = excluded.reason, sqlstate = excluded.sqlstate,"
-	" hint = excluded.hint, context = excluded.context"
-	" WHERE excluded.state OPERATOR(pg_catalog.<>) 'filed'",
-	.nargs = 6,
-	.types = {BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID},
-};
-
-static WaQuery list_archived = {
-	.sql = "SELECT w.webhook_id FROM whatsapp.webhooks w"
-	" WHERE $1 OR w.state OPERATOR(pg_catalog.<>) 'filed'"
-	" ORDER BY w.received_at, w.webhook_id",
-	.nargs = 1,
-	.types = {BOOLOID},
-	.read_only = true,
-};
-
-/* Marked as filed before it is; what fails then is archived once more */
-static WaQuery take_archived = {
-	.sql = "UPDATE whatsapp.webhooks w SET state = 'filed'"
-	" WHERE w.webhook_id OPERATOR(pg_catalog.=) $1 RETURNING w.body",
-	.nargs = 1,
-	.types = {BYTEAOID},
-};
 
 /* Made at the first webhook that a backend files */
 static WebhookKind ours;
@@ -127,11 +85,6 @@ static ErrorData *store_in_subtransaction(const WebhookKind *kind,
 										  uint64 *nstored);
 static void check_deferred_constraints(void);
 static bool will_pass(int sqlerrcode);
-static void archive(const char *body, size_t len, const char *state,
-					const char *reason);
-static void archive_parked(Jsonb *part, const ErrorData *error);
-static void archive_with(const char *body, size_t len, const char *state,
-						 const char *reason, const ErrorData *error);
 static Datum make_result(FunctionCallInfo fcinfo, const WaFiled *filed);
 static void fill_result(const WaFiled *filed, int ord, Datum *values,
 						bool *nulls);
@@ -140,7 +93,6 @@ PG_FUNCTION_INFO_V1(whatsapp_ingest);
 PG_FUNCTION_INFO_V1(whatsapp_ingest_batch);
 PG_FUNCTION_INFO_V1(whatsapp_ingest_unsigned);
 PG_FUNCTION_INFO_V1(whatsapp_replay);
-PG_FUNCTION_INFO_V1(whatsapp_webhook_paths);
 
 /*
  * whatsapp.ingest(body bytea, signature text) returns whatsapp.ingest_result
@@ -255,45 +207,30 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "whatsapp webhook",
 												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext oldcontext = CurrentMemoryContext;
-	Datum		everything = PG_GETARG_DATUM(0);
+	MemoryContext oldcontext;
 	Datum	   *ids;
 	int			nids;
 
 	InitMaterializedSRF(fcinfo, 0);
-
 	wa_connect();
-	wa_execute(&list_archived, &everything, NULL);
-	nids = SPI_processed;
-	ids = palloc(sizeof(Datum) * Max(nids, 1));
-	for (int i = 0; i < nids; i++)
-	{
-		bool		isnull;
-
-		ids[i] = datumCopy(SPI_getbinval(SPI_tuptable->vals[i],
-										 SPI_tuptable->tupdesc, 1, &isnull),
-						   false, -1);
-	}
+	ids = wa_archive_list(PG_GETARG_BOOL(0), &nids);
 	SPI_finish();
 
-	MemoryContextSwitchTo(context);
+	oldcontext = MemoryContextSwitchTo(context);
 	for (int i = 0; i < nids; i++)
 	{
-		WaFiled		filed;
-		Datum		values[NRESULTS];
-		bool		nulls[NRESULTS];
+		bytea	   *body;
 
 		CHECK_FOR_INTERRUPTS();
 		wa_connect();
-		wa_execute(&take_archived, &ids[i], NULL);
-		if (SPI_processed == 1)
+		body = wa_archive_take(ids[i]);
+		if (body != NULL)
 		{
-			bool		isnull;
-			bytea	   *body = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0],
-															 SPI_tuptable->tupdesc,
-															 1, &isnull));
+			WaFiled		filed = file_bytes(VARDATA_ANY(body),
+										   VARSIZE_ANY_EXHDR(body));
+			Datum		values[NRESULTS];
+			bool		nulls[NRESULTS];
 
-			filed = file_bytes(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
 			fill_result(&filed, i + 1, values, nulls);
 			tuplestore_putvalues(result->setResult, result->setDesc, values,
 								 nulls);
@@ -303,54 +240,6 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 	}
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);
-	return (Datum) 0;
-}
-
-/*
- * whatsapp.webhook_paths() returns table (table_name text, column_name text,
- *		path text, type text)
- */
-Datum
-whatsapp_webhook_paths(PG_FUNCTION_ARGS)
-{
-	static const char *const types[] = {
-		[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
-		[WA_BOOL] = "boolean",[WA_JSON] = "json",
-		[WA_EMBEDDED] = "json in a string"
-	};
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int t = 0; t < wa_fields_ntables; t++)
-	{
-		const WaTable *table = &wa_fields_tables[t];
-
-		for (int p = 0; table->paths[p] != NULL; p++)
-		{
-			for (int i = 0; i < table->ncolumns; i++)
-			{
-				const WaColumn *column = &table->columns[i];
-				const char *in = table->paths[p];
-				const char *path = column->path;
-				Datum		values[4];
-				bool		nulls[4] = {0};
-
-				if (path[0] == '=')
-					continue;
-				values[0] = CStringGetTextDatum(table->name);
-				values[1] = CStringGetTextDatum(column->name);
-				if (path[0] == '/')
-					values[2] = CStringGetTextDatum(path + 1);
-				else
-					values[2] = CStringGetTextDatum(psprintf("%s%s%s", in,
-															 *in && *path ? "." : "",
-															 path));
-				values[3] = CStringGetTextDatum(types[column->type]);
-				tuplestore_putvalues(result->setResult, result->setDesc,
-									 values, nulls);
-			}
-		}
-	}
 	return (Datum) 0;
 }
 
@@ -396,13 +285,13 @@ file_bytes(const char *body, size_t len)
 		{
 			.http_status = WA_HTTP_OK,.unreadable = 1,.error = remark
 		};
-		archive(body, len, UNREADABLE, remark);
+		wa_archive_keep(body, len, WA_UNREADABLE, remark);
 		return filed;
 	}
 
 	/* before what is parked, which may be the same */
-	if (remark != NULL || wa_archive == WA_ARCHIVE_ALL)
-		archive(body, len, FILED, remark);
+	if (remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL)
+		wa_archive_keep(body, len, WA_FILED, remark);
 	return file_document(document);
 }
 
@@ -594,7 +483,7 @@ park(const WebhookKind *kind, Jsonb *document, JsonbContainer **sources,
 										 document, sources, nparked);
 
 	for (int i = 0; i < nparked; i++)
-		archive_parked(parts[i], errors[i]);
+		wa_archive_park(parts[i], errors[i]);
 }
 
 /*
@@ -688,55 +577,6 @@ will_pass(int sqlerrcode)
 		if (ERRCODE_TO_CATEGORY(sqlerrcode) == passing_classes[i])
 			return true;
 	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-/*
- * Keep the bytes of a webhook, how it stands, and what was the matter with it
- * if anything was.
- */
-static void
-archive(const char *body, size_t len, const char *state, const char *reason)
-{
-	ErrorData	no_error = {0};
-
-	archive_with(body, len, state, reason, &no_error);
-}
-
-/*
- * Keep what could not be filed.
- */
-static void
-archive_parked(Jsonb *part, const ErrorData *error)
-{
-	const char *body = JsonbToCString(NULL, &part->root, VARSIZE(part));
-
-	archive_with(body, strlen(body), PARKED, error->message, error);
-}
-
-static void
-archive_with(const char *body, size_t len, const char *state,
-			 const char *reason, const ErrorData *error)
-{
-	bytea	   *bytes = palloc(VARHDRSZ + len);
-	const char *words[] = {
-		state, reason,
-		error->sqlerrcode ? unpack_sql_state(error->sqlerrcode) : NULL,
-		error->hint, error->context
-	};
-	Datum		values[1 + lengthof(words)];
-	char		nulls[1 + lengthof(words)];
-
-	SET_VARSIZE(bytes, VARHDRSZ + len);
-	memcpy(VARDATA(bytes), body, len);
-	values[0] = PointerGetDatum(bytes);
-	nulls[0] = ' ';
-	for (int i = 0; i < lengthof(words); i++)
-	{
-		nulls[1 + i] = words[i] ? ' ' : 'n';
-		if (words[i] != NULL)
-			values[1 + i] = CStringGetTextDatum(words[i]);
-	}
-	wa_execute(&archive_webhook, values, nulls);
 }
 
 /*

@@ -91,7 +91,7 @@ define_settings(void)
 	DefineCustomEnumVariable("whatsapp.archive",
 							 "Which webhooks are kept as they came.",
 							 "Those that could not be filed as a whole, or all.",
-							 &wa_archive, WA_ARCHIVE_UNFILED, archive_options,
+							 &wa_archive_wanted, WA_ARCHIVE_UNFILED, archive_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	DefineCustomStringVariable("whatsapp.ca_file",

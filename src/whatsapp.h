@@ -291,13 +291,29 @@ extern const int wa_fields_ntables;
 extern const WaTable *const wa_fields_foreign_table;
 extern const char *const wa_fields_understood[];
 
-/* in webhook.c */
+/* in archive.c */
 typedef enum WaArchive
 {
 	WA_ARCHIVE_UNFILED,
 	WA_ARCHIVE_ALL
 } WaArchive;
 
+typedef enum WaWebhookState
+{
+	WA_FILED,
+	WA_PARKED,					/* a table or a hook objected to it */
+	WA_UNREADABLE				/* it is no document */
+} WaWebhookState;
+
+extern int	wa_archive_wanted;
+
+extern void wa_archive_keep(const char *body, size_t len,
+							WaWebhookState state, const char *reason);
+extern void wa_archive_park(Jsonb *part, const ErrorData *error);
+extern Datum *wa_archive_list(bool everything, int *nids);
+extern bytea *wa_archive_take(Datum id);
+
+/* in webhook.c */
 #define WA_MAX_BODY_SIZE	(3 * 1024 * 1024)	/* as Meta says */
 
 /* What we answer with */
@@ -306,8 +322,6 @@ typedef enum WaArchive
 #define WA_HTTP_FORBIDDEN			403
 #define WA_HTTP_METHOD_NOT_ALLOWED 405
 #define WA_HTTP_TOO_LARGE			413
-
-extern int	wa_archive;
 
 extern WaFiled wa_webhook_deliver(const char *body, size_t len,
 								  const char *signature);

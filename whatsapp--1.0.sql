@@ -691,7 +691,7 @@ CREATE FUNCTION whatsapp.webhook_paths(OUT table_name text, OUT column_name text
 RETURNS SETOF record
 LANGUAGE c IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_webhook_paths';
-COMMENT ON FUNCTION whatsapp.webhook_paths() IS 'which part of a webhook goes to which column. A column may be fed from several places, of which the first that has something counts; element is what is left to it';
+COMMENT ON FUNCTION whatsapp.webhook_paths() IS 'which part of a webhook goes to which column, or to what one is computed from. A column may be fed from several places, of which the first that has something counts; element is what is left to it';
 
 CREATE FUNCTION whatsapp.verify_webhook(mode text, verify_token text, challenge text) RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER
@@ -713,11 +713,6 @@ COMMENT ON FUNCTION whatsapp.handle_webhook(text, text, text, bytea) IS 'answers
 -- Rows of events hold an element, such as an error, or a change: an object
 -- with "field" and "value".
 
-CREATE FUNCTION whatsapp.unix_time(seconds text) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN seconds ~ '^[0-9]{1,11}$' THEN to_timestamp(seconds::double precision) END;
-COMMENT ON FUNCTION whatsapp.unix_time(text) IS 'a time as Meta writes it in JSON: seconds since 1970, of up to eleven digits; NULL if it is anything else';
-
 CREATE VIEW whatsapp.template_status_updates WITH (security_invoker = true) AS
 SELECT e.waba_id, e.at,
 	e.element #>> '{value,message_template_id}' AS template_id,
@@ -730,7 +725,7 @@ SELECT e.waba_id, e.at,
 	e.element #>> '{value,rejection_info,recommendation}' AS recommendation,
 	e.element #>> '{value,other_info,title}' AS title,
 	e.element #>> '{value,other_info,description}' AS description,
-	whatsapp.unix_time(e.element #>> '{value,disable_info,disable_date}') AS disable_date,
+	to_timestamp(CASE WHEN (e.element #>> '{value,disable_info,disable_date}') ~ '^[0-9]{1,11}$' THEN (e.element #>> '{value,disable_info,disable_date}')::double precision END) AS disable_date,
 	e.received_at
 FROM whatsapp.events e
 WHERE e.field = 'message_template_status_update' AND e.element ? 'value'
@@ -788,7 +783,7 @@ SELECT e.waba_id, e.at,
 	e.element #>> '{value,previous_category}' AS previous_category,
 	e.element #>> '{value,new_category}' AS new_category,
 	e.element #>> '{value,correct_category}' AS correct_category,
-	whatsapp.unix_time(e.element #>> '{value,category_update_timestamp}') AS takes_effect_at,
+	to_timestamp(CASE WHEN (e.element #>> '{value,category_update_timestamp}') ~ '^[0-9]{1,11}$' THEN (e.element #>> '{value,category_update_timestamp}')::double precision END) AS takes_effect_at,
 	e.received_at
 FROM whatsapp.events e
 WHERE e.field IN ('template_category_update', 'template_correct_category_detection') AND e.element ? 'value'
@@ -844,7 +839,7 @@ SELECT e.waba_id, e.at,
 	e.element #>> '{value,violation_info,remediation}' AS remediation,
 	(SELECT array_agg(i ->> 'restriction_type')
 		FROM jsonb_path_query(e.element, '$.value.restriction_info[*]') i) AS restriction_types,
-	(SELECT array_agg(whatsapp.unix_time(i ->> 'expiration'))
+	(SELECT array_agg(to_timestamp(CASE WHEN (i ->> 'expiration') ~ '^[0-9]{1,11}$' THEN (i ->> 'expiration')::double precision END))
 		FROM jsonb_path_query(e.element, '$.value.restriction_info[*]') i) AS restriction_expirations,
 	e.element #>> '{value,ban_info,waba_ban_state}' AS ban_state,
 	e.element #>> '{value,ban_info,waba_ban_date}' AS ban_date,
@@ -863,16 +858,16 @@ SELECT e.waba_id, e.at,
 	e.element #>> '{value,partner_client_certification_info,status}' AS certification_status,
 	(SELECT array_agg(i #>> '{}')
 		FROM jsonb_path_query(e.element, '$.value.partner_client_certification_info.rejection_reasons[*]') i) AS rejection_reasons,
-	whatsapp.unix_time(e.element #>> '{value,auth_international_rate_eligibility,start_time}') AS rate_start_time,
+	to_timestamp(CASE WHEN (e.element #>> '{value,auth_international_rate_eligibility,start_time}') ~ '^[0-9]{1,11}$' THEN (e.element #>> '{value,auth_international_rate_eligibility,start_time}')::double precision END) AS rate_start_time,
 	(SELECT array_agg(i ->> 'country_code')
 		FROM jsonb_path_query(e.element, '$.value.auth_international_rate_eligibility.exception_countries[*]') i) AS exception_countries,
-	(SELECT array_agg(whatsapp.unix_time(i ->> 'start_time'))
+	(SELECT array_agg(to_timestamp(CASE WHEN (i ->> 'start_time') ~ '^[0-9]{1,11}$' THEN (i ->> 'start_time')::double precision END))
 		FROM jsonb_path_query(e.element, '$.value.auth_international_rate_eligibility.exception_countries[*]') i) AS exception_start_times,
 	e.element #>> '{value,volume_tier_info,pricing_category}' AS pricing_category,
 	e.element #>> '{value,volume_tier_info,tier}' AS tier,
 	e.element #>> '{value,volume_tier_info,effective_month}' AS effective_month,
 	e.element #>> '{value,volume_tier_info,region}' AS region,
-	whatsapp.unix_time(e.element #>> '{value,volume_tier_info,tier_update_time}') AS tier_update_time,
+	to_timestamp(CASE WHEN (e.element #>> '{value,volume_tier_info,tier_update_time}') ~ '^[0-9]{1,11}$' THEN (e.element #>> '{value,volume_tier_info,tier_update_time}')::double precision END) AS tier_update_time,
 	e.received_at
 FROM whatsapp.events e
 WHERE e.field = 'account_update' AND e.element ? 'value'
@@ -1123,8 +1118,8 @@ SELECT e.waba_id, e.at,
 	e.element #>> '{value,provider_name}' AS provider_name,
 	e.element #>> '{value,provider_mid}' AS provider_mid,
 	e.element #>> '{value,status}' AS status,
-	whatsapp.unix_time(e.element #>> '{value,created_timestamp}') AS created_at,
-	whatsapp.unix_time(e.element #>> '{value,updated_timestamp}') AS updated_at,
+	to_timestamp(CASE WHEN (e.element #>> '{value,created_timestamp}') ~ '^[0-9]{1,11}$' THEN (e.element #>> '{value,created_timestamp}')::double precision END) AS created_at,
+	to_timestamp(CASE WHEN (e.element #>> '{value,updated_timestamp}') ~ '^[0-9]{1,11}$' THEN (e.element #>> '{value,updated_timestamp}')::double precision END) AS updated_at,
 	e.received_at
 FROM whatsapp.events e
 WHERE e.field = 'payment_configuration_update' AND e.element ? 'value'
@@ -1273,7 +1268,8 @@ CROSS JOIN LATERAL (VALUES (
 	e.element ->> 'progress',
 	e.element ->> 'code'
 )) v (phase, chunk_order, progress, code)
-WHERE e.field = 'history' AND (e.event = 'chunk' OR e.event = v.code) AND NOT e.element ? 'field';
+WHERE e.field = 'history' AND NOT e.element ? 'field' AND (e.event = 'chunk' OR e.event = v.code)
+	AND coalesce(e.event, '') NOT IN ('superseded', 'seen');
 COMMENT ON VIEW whatsapp.history_chunks IS 'how far the history of a number has come that is also used with the WhatsApp Business app; the messages are in whatsapp.messages';
 COMMENT ON COLUMN whatsapp.history_chunks.waba_id IS 'the WhatsApp Business Account';
 COMMENT ON COLUMN whatsapp.history_chunks.phone_number_id IS 'our number';
@@ -1342,8 +1338,8 @@ SELECT s.phone_number_id, s.message_id, s.at, s.status, s.wa_id, s.user_id,
 	s.element #>> '{payment,transaction,method,type}' AS method,
 	s.element #>> '{payment,transaction,error,code}' AS error_code,
 	s.element #>> '{payment,transaction,error,reason}' AS error_reason,
-	whatsapp.unix_time(s.element #>> '{payment,transaction,created_timestamp}') AS created_at,
-	whatsapp.unix_time(s.element #>> '{payment,transaction,updated_timestamp}') AS updated_at,
+	to_timestamp(CASE WHEN (s.element #>> '{payment,transaction,created_timestamp}') ~ '^[0-9]{1,11}$' THEN (s.element #>> '{payment,transaction,created_timestamp}')::double precision END) AS created_at,
+	to_timestamp(CASE WHEN (s.element #>> '{payment,transaction,updated_timestamp}') ~ '^[0-9]{1,11}$' THEN (s.element #>> '{payment,transaction,updated_timestamp}')::double precision END) AS updated_at,
 	nullif(coalesce(s.element #> '{payment,refunds}',
 		s.element #> '{payment,transaction,refunds}'), 'null') AS refunds,
 	s.received_at

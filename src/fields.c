@@ -290,6 +290,29 @@ static const WaColumn reaction_columns[] =
 	{"at", "timestamp", WA_TIME},
 };
 
+static const WaColumn standby_reaction_columns[] =
+{
+	NUMBER_COLUMN,
+	{"message_id", "message.reaction.message_id", WA_TEXT, true},
+	{"reactor", VALUE "metadata.display_phone_number", WA_TEXT, true},
+	{"wa_id", VALUE "metadata.display_phone_number", WA_TEXT},
+	{"emoji", "message.reaction.emoji", WA_TEXT},
+	{"reaction_id", "id", WA_TEXT, true},
+	{"at", "timestamp", WA_TIME},
+};
+
+#define REACTION_TABLE \
+	.name = "reactions", \
+	.filing = WA_MAY, \
+	.key = "phone_number_id, message_id, reactor", \
+	.best_first = "r.at DESC NULLS LAST, r.reaction_id DESC", \
+	.hook = "reaction"
+
+#define IS_NEWER_REACTION \
+	" WHERE (coalesce(excluded.at, '-infinity'), excluded.reaction_id)" \
+	" OPERATOR(pg_catalog.>)" \
+	" (coalesce(t.at, '-infinity'), t.reaction_id)"
+
 /*
  * Media
  */
@@ -327,6 +350,16 @@ static const WaColumn media_columns[] =
 	{"kind", "type", WA_TEXT},
 	MEDIA_COLUMNS(""),
 	MEDIA_COLUMNS("edit.message."),
+	{"at", "timestamp", WA_TIME},
+};
+
+/* as it was sent by another application */
+static const WaColumn standby_media_columns[] =
+{
+	NUMBER_COLUMN,
+	{"message_id", "id", WA_TEXT, true},
+	{"kind", "message.type", WA_TEXT},
+	MEDIA_COLUMNS("message."),
 	{"at", "timestamp", WA_TIME},
 };
 
@@ -761,6 +794,7 @@ static const WaColumn user_preference_columns[] =
 	{"field", CHANGE "field", WA_TEXT}, \
 	{"event", what, WA_TEXT}, \
 	{"at", at_path, WA_TIME}, \
+	{"at", "/entry.time", WA_TIME}, \
 	{"element", "", WA_JSON}
 
 static const WaComputed element_computed[] =
@@ -942,25 +976,26 @@ const WaTable wa_fields_tables[] =
 		.computed = history_computed,
 	},
 	{
-		.name = "reactions",
+		REACTION_TABLE,
 		.paths = {
 			"entry.changes.value.messages",
 			"entry.changes.value.standby.messages",
 			"entry.changes.value.message_echoes",
 			"entry.changes.value.history.threads.messages",
 		},
-		.filing = WA_MAY,
 		COLUMNS(reaction_columns),
-		.key = "phone_number_id, message_id, reactor",
-		.best_first = "r.at DESC NULLS LAST, r.reaction_id DESC",
 		.on_conflict = "DO UPDATE SET"
 		" wa_id = excluded.wa_id, user_id = excluded.user_id,"
 		" emoji = excluded.emoji, reaction_id = excluded.reaction_id,"
-		" at = excluded.at"
-		" WHERE (coalesce(excluded.at, '-infinity'), excluded.reaction_id)"
-		" OPERATOR(pg_catalog.>)"
-		" (coalesce(t.at, '-infinity'), t.reaction_id)",
-		.hook = "reaction",
+		" at = excluded.at" IS_NEWER_REACTION,
+	},
+	{
+		REACTION_TABLE,
+		.paths = {"entry.changes.value.standby.message_echoes"},
+		COLUMNS(standby_reaction_columns),
+		.on_conflict = "DO UPDATE SET wa_id = excluded.wa_id, user_id = NULL,"
+		" emoji = excluded.emoji, reaction_id = excluded.reaction_id,"
+		" at = excluded.at" IS_NEWER_REACTION,
 	},
 	{
 		MEDIA_TABLE,
@@ -971,6 +1006,11 @@ const WaTable wa_fields_tables[] =
 			"entry.changes.value.history.threads.messages",
 		},
 		COLUMNS(media_columns),
+	},
+	{
+		MEDIA_TABLE,
+		.paths = {"entry.changes.value.standby.message_echoes"},
+		COLUMNS(standby_media_columns),
 	},
 	{
 		MEDIA_TABLE,

@@ -1432,11 +1432,13 @@ BEGIN
 	IF cardinality(name) <> 2 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_name',
-			MESSAGE = format('hook "%s" has no schema', add_hook.function),
+			MESSAGE = format('hook "%s" is not a schema and a function', add_hook.function),
 			HINT = 'Write the schema and the name of the function, with a dot between them and nothing after.';
 	END IF;
 	quoted := format('%I.%I', name[1], name[2]);
-	IF to_regprocedure(format('%s(%s)', quoted, argument)) IS NULL THEN
+	IF NOT EXISTS (SELECT FROM pg_proc p
+		WHERE p.oid = to_regprocedure(format('%s(%s)', quoted, argument)) AND p.prokind = 'f')
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_function',
 			MESSAGE = format('function %s(%s) does not exist', quoted, argument),

@@ -76,8 +76,10 @@ static const WaColumn contact_columns[] =
 static const WaColumn thread_contact_columns[] =
 {
 	CONTACT_COLUMNS,
-	{"first_seen", VALUE "history.threads.messages.timestamp", WA_TIME},
+	{"first_seen", VALUE "history.threads.messages.timestamp", WA_FIRST_TIME},
+	{"first_seen", "/entry.time", WA_FIRST_TIME},
 	{"last_seen", VALUE "history.threads.messages.timestamp", WA_TIME},
+	{"last_seen", "/entry.time", WA_TIME},
 };
 
 /* what a webhook says of a contact, should it be replaced there */
@@ -240,25 +242,52 @@ static const WaComputed history_computed[] =
 };
 
 /*
- * What is known of a message beside its element: what its statuses told.
+ * What is known of a message beside its element: what its statuses told.  Of
+ * several the least, as any will do, but it must not be that which came first.
  */
-#define OF_STATUSES(column, value) \
-	{column, "coalesce(w." column ", (SELECT min(" value ")" \
-	" FROM whatsapp.statuses s" \
-	" WHERE s.phone_number_id OPERATOR(pg_catalog.=) t.phone_number_id" \
-	" AND s.message_id OPERATOR(pg_catalog.=) t.message_id))"}
-
-#define STATUS_OF_GROUP \
+#define NOT_OF_GROUP \
 	"s.element OPERATOR(pg_catalog.->>) 'recipient_type'" \
-	" IS NOT DISTINCT FROM 'group'"
+	" IS DISTINCT FROM 'group'"
+
+#define TOLD_GROUP \
+	"coalesce(s.element OPERATOR(pg_catalog.->>) 'group_id'," \
+	" CASE WHEN NOT (" NOT_OF_GROUP ") THEN s.wa_id END)"
+
+#define OF_STATUSES(value, where) \
+	"(SELECT min(" value ") FROM whatsapp.statuses s" \
+	" WHERE s.phone_number_id OPERATOR(pg_catalog.=) t.phone_number_id" \
+	" AND s.message_id OPERATOR(pg_catalog.=) t.message_id" \
+	" AND " where ")"
+
+#define IS_OF_STATUSES(column, value, where) \
+	"EXISTS (SELECT FROM whatsapp.statuses s" \
+	" WHERE s.phone_number_id OPERATOR(pg_catalog.=) t.phone_number_id" \
+	" AND s.message_id OPERATOR(pg_catalog.=) t.message_id" \
+	" AND " value " OPERATOR(pg_catalog.=) " column " AND " where ")"
+
+/* what an element tells stays, unless it is one of those */
+#define SETTLED_BY_STATUS(column, value, where) \
+	{column, "CASE WHEN w." column " IS NULL OR " \
+	IS_OF_STATUSES("w." column, value, where) \
+	" THEN " OF_STATUSES(value, where) " ELSE w." column " END"}
+
+#define TOLD_BY_STATUS(column, value, where) \
+	"CASE WHEN excluded." column " IS NULL" \
+	" OR excluded." column " OPERATOR(pg_catalog.=) t." column \
+	" THEN t." column " WHEN t." column " IS NULL THEN excluded." column \
+	" WHEN t.element IS NULL THEN least(t." column ", excluded." column ")" \
+	" WHEN " IS_OF_STATUSES("t." column, value, where) \
+	" THEN " OF_STATUSES(value, where) " ELSE t." column " END"
+
+#define TELLS_OTHER(column) \
+	"excluded." column " IS NOT NULL" \
+	" AND excluded." column " IS DISTINCT FROM t." column
 
 static const WaComputed message_settled[] =
 {
-	OF_STATUSES("wa_id", "CASE WHEN NOT " STATUS_OF_GROUP
-				" THEN s.wa_id END"),
-	OF_STATUSES("user_id", "s.user_id"),
-	OF_STATUSES("group_id", "CASE WHEN " STATUS_OF_GROUP
-				" THEN s.wa_id END"),
+	SETTLED_BY_STATUS("wa_id", "s.wa_id", NOT_OF_GROUP),
+	SETTLED_BY_STATUS("user_id", "s.user_id", "true"),
+	SETTLED_BY_STATUS("group_id", TOLD_GROUP, "true"),
 	{"error_code", "CASE WHEN t.status IS NULL"
 	" THEN w.error_code ELSE t.error_code END"},
 	{NULL}
@@ -275,7 +304,8 @@ static const WaComputed message_settled[] =
 	.stays = "t.outbox_id IS NOT NULL", \
 	.settled = message_settled, \
 	.hook = "message", \
-	.content_hook = "message_content"
+	.content_hook = "message_content", \
+	.content = "NOT whatsapp.is_placeholder(t.element)"
 
 static const WaColumn reaction_columns[] =
 {
@@ -296,40 +326,51 @@ static const WaColumn standby_reaction_columns[] =
 	{"message_id", "message.reaction.message_id", WA_TEXT, true},
 	{"reactor", VALUE "metadata.display_phone_number", WA_TEXT, true},
 	{"wa_id", VALUE "metadata.display_phone_number", WA_TEXT},
+	{"user_id", "message.from_user_id", WA_TEXT},
 	{"emoji", "message.reaction.emoji", WA_TEXT},
 	{"reaction_id", "id", WA_TEXT, true},
 	{"at", "timestamp", WA_TIME},
 };
 
+#define REACTION_ORDER(row) \
+	"(coalesce(" row "at, '-infinity'), " row "reaction_id," \
+	" coalesce(" row "emoji, ''), coalesce(" row "wa_id, '')," \
+	" coalesce(" row "user_id, ''))"
+
 #define REACTION_TABLE \
 	.name = "reactions", \
 	.filing = WA_MAY, \
 	.key = "phone_number_id, message_id, reactor", \
-	.best_first = "r.at DESC NULLS LAST, r.reaction_id DESC", \
+	.best_first = REACTION_ORDER("r.") " DESC", \
+	.on_conflict = "DO UPDATE SET" \
+	" wa_id = excluded.wa_id, user_id = excluded.user_id," \
+	" emoji = excluded.emoji, reaction_id = excluded.reaction_id," \
+	" at = excluded.at WHERE " REACTION_ORDER("excluded.") \
+	" OPERATOR(pg_catalog.>) " REACTION_ORDER("t."), \
 	.hook = "reaction"
-
-#define IS_NEWER_REACTION \
-	" WHERE (coalesce(excluded.at, '-infinity'), excluded.reaction_id)" \
-	" OPERATOR(pg_catalog.>)" \
-	" (coalesce(t.at, '-infinity'), t.reaction_id)"
 
 /*
  * Media
  */
+#define MEDIA_ORDER(row) \
+	"(coalesce(" row "at, '-infinity'), coalesce(" row "url, '')," \
+	" " row "message_id, coalesce(" row "mime_type, '')," \
+	" coalesce(" row "sha256, ''), coalesce(" row "filename, '')," \
+	" coalesce(" row "caption, ''), coalesce(" row "voice, false)," \
+	" coalesce(" row "animated, false), coalesce(" row "kind, ''))"
+
 #define MEDIA_TABLE \
 	.name = "media", \
 	.filing = WA_MAY, \
 	.key = "phone_number_id, media_id", \
-	.best_first = "r.at DESC NULLS LAST, r.url DESC NULLS LAST", \
+	.best_first = MEDIA_ORDER("r.") " DESC", \
 	.on_conflict = "DO UPDATE SET message_id = excluded.message_id," \
 	" kind = excluded.kind, mime_type = excluded.mime_type," \
 	" sha256 = excluded.sha256, filename = excluded.filename," \
 	" caption = excluded.caption, voice = excluded.voice," \
 	" animated = excluded.animated, url = excluded.url, at = excluded.at" \
-	" WHERE (coalesce(excluded.at, '-infinity')," \
-	" coalesce(excluded.url, ''), excluded.message_id)" \
-	" OPERATOR(pg_catalog.>) (coalesce(t.at, '-infinity')," \
-	" coalesce(t.url, ''), t.message_id)", \
+	" WHERE " MEDIA_ORDER("excluded.") \
+	" OPERATOR(pg_catalog.>) " MEDIA_ORDER("t."), \
 	.hook = "media"
 
 #define MEDIA_COLUMNS(in) \
@@ -363,31 +404,28 @@ static const WaColumn standby_media_columns[] =
 	{"at", "timestamp", WA_TIME},
 };
 
-#define CALL_MEDIA(name, key, ...) \
-	{name, "call_recording.audio." key, __VA_ARGS__}, \
-	{name, "call_transcript.document." key, __VA_ARGS__}
+#define CALL_MEDIA_COLUMNS(in, what) \
+	NUMBER_COLUMN, \
+	{"message_id", "id", WA_TEXT, true}, \
+	{"kind", "=" what, WA_TEXT}, \
+	{"media_id", in "id", WA_TEXT, true}, \
+	{"mime_type", in "mime_type", WA_TEXT}, \
+	{"sha256", in "sha256", WA_TEXT}, \
+	{"filename", in "filename", WA_TEXT}, \
+	{"caption", in "caption", WA_TEXT}, \
+	{"url", in "url", WA_TEXT}, \
+	{"voice", in "voice", WA_BOOL}, \
+	{"animated", in "animated", WA_BOOL}, \
+	{"at", "timestamp", WA_TIME}
 
-static const WaColumn call_media_columns[] =
+static const WaColumn call_recording_columns[] =
 {
-	NUMBER_COLUMN,
-	{"message_id", "id", WA_TEXT, true},
-	{"recording", "call_recording.audio.id", WA_TEXT,.unstored = true},
-	CALL_MEDIA("media_id", "id", WA_TEXT, true),
-	CALL_MEDIA("mime_type", "mime_type", WA_TEXT),
-	CALL_MEDIA("sha256", "sha256", WA_TEXT),
-	CALL_MEDIA("filename", "filename", WA_TEXT),
-	CALL_MEDIA("caption", "caption", WA_TEXT),
-	CALL_MEDIA("url", "url", WA_TEXT),
-	CALL_MEDIA("voice", "voice", WA_BOOL),
-	CALL_MEDIA("animated", "animated", WA_BOOL),
-	{"at", "timestamp", WA_TIME},
+	CALL_MEDIA_COLUMNS("call_recording.audio.", "audio"),
 };
 
-static const WaComputed call_media_computed[] =
+static const WaColumn call_transcript_columns[] =
 {
-	{"kind", "CASE WHEN r.recording IS NULL THEN 'document'"
-	" ELSE 'audio' END"},
-	{NULL}
+	CALL_MEDIA_COLUMNS("call_transcript.document.", "document"),
 };
 
 /*
@@ -396,12 +434,12 @@ static const WaComputed call_media_computed[] =
 #define STATUS_COLUMNS \
 	NUMBER_COLUMN, \
 	{"message_id", "id", WA_TEXT, true}, \
-	{"status", "status", WA_TEXT, true}, \
-	{"user_id", "recipient_user_id", WA_TEXT}
+	{"status", "status", WA_TEXT, true}
 
 static const WaColumn status_columns[] =
 {
 	STATUS_COLUMNS,
+	{"user_id", "recipient_user_id", WA_TEXT},
 	{"wa_id", "recipient_id", WA_TEXT},
 	{"wa_id", "message.recipient_id", WA_TEXT},
 	{"parent_user_id", "recipient_parent_user_id", WA_TEXT},
@@ -435,6 +473,7 @@ static const WaColumn message_status_columns[] =
 	STATUS_COLUMNS,
 	{"recipient_id", "recipient_id", WA_TEXT,.unstored = true},
 	{"recipient_id", "message.recipient_id", WA_TEXT,.unstored = true},
+	{"recipient_user_id", "recipient_user_id", WA_TEXT,.unstored = true},
 	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
 	{"told_group", "group_id", WA_TEXT,.unstored = true},
 	{"direction", "=outbound", WA_TEXT},
@@ -443,12 +482,17 @@ static const WaColumn message_status_columns[] =
 };
 
 /* the recipient is a person or a group, and only the type tells */
+#define LEAST_TOLD(value) \
+	"min(" value ") OVER (PARTITION BY r.phone_number_id, r.message_id)"
+
 static const WaComputed message_status_computed[] =
 {
-	{"wa_id", "CASE WHEN r.recipient_type IS DISTINCT FROM 'group'"
-	" THEN r.recipient_id END"},
-	{"group_id", "coalesce(r.told_group, CASE WHEN r.recipient_type"
-	" OPERATOR(pg_catalog.=) 'group' THEN r.recipient_id END)"},
+	{"wa_id", LEAST_TOLD("CASE WHEN r.recipient_type"
+						 " IS DISTINCT FROM 'group' THEN r.recipient_id END")},
+	{"user_id", LEAST_TOLD("r.recipient_user_id")},
+	{"group_id", LEAST_TOLD("coalesce(r.told_group, CASE WHEN"
+							" r.recipient_type OPERATOR(pg_catalog.=) 'group'"
+							" THEN r.recipient_id END)")},
 	{NULL}
 };
 
@@ -466,7 +510,8 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
 	" OR excluded.status OPERATOR(pg_catalog.=) t.status" \
 	" AND excluded.status_at IS NOT NULL" \
 	" AND (t.status_at IS NULL" \
-	" OR excluded.status_at OPERATOR(pg_catalog.<) t.status_at))"
+	" OR (excluded.status_at, coalesce(excluded.error_code, 0))" \
+	" OPERATOR(pg_catalog.<) (t.status_at, coalesce(t.error_code, 0))))"
 
 #define FARTHEST(column) \
 	"CASE WHEN " IS_FARTHER " THEN excluded." column " ELSE t." column " END"
@@ -557,14 +602,23 @@ static const WaColumn call_status_columns[] =
  * States: each column is the newest that was told of it, by the time of the
  * webhook that did.  That time is in a column of the same name with _at.
  */
-#define NEWEST(column, value, further) \
-	.best_first = "r." column "_at DESC NULLS LAST, " value " DESC", \
+#define NEWEST(column, value, further, rest) \
+	.best_first = "(coalesce(r." column "_at, '-infinity'), " value \
+	rest("r.") ") DESC", \
 	.on_conflict = "DO UPDATE SET " column " = excluded." column "," \
 	" " column "_at = excluded." column "_at" further \
 	" WHERE t." column " IS NULL" \
-	" OR (coalesce(excluded." column "_at, '-infinity'), excluded." column ")" \
+	" OR (coalesce(excluded." column "_at, '-infinity')," \
+	" excluded." column rest("excluded.") ")" \
 	" OPERATOR(pg_catalog.>)" \
-	" (coalesce(t." column "_at, '-infinity'), t." column ")"
+	" (coalesce(t." column "_at, '-infinity'), t." column rest("t.") ")"
+
+/* what else tells two of the same time apart */
+#define NO_REST(row)
+#define REST(row, column) ", coalesce(" row column ", '')"
+
+#define NAME_REST(row) REST(row, "language") REST(row, "waba_id")
+#define STATUS_REST(row) REST(row, "status_reason")
 
 #define TEMPLATE_COLUMNS \
 	{"template_id", "message_template_id", WA_TEXT, true}
@@ -686,6 +740,8 @@ static const WaColumn group_description_columns[] =
 	{"description_at", "timestamp", WA_TIME},
 };
 
+#define INVITE_REST(row) REST(row, "join_approval_mode")
+
 static const WaColumn group_invite_columns[] =
 {
 	GROUP_COLUMNS,
@@ -706,7 +762,8 @@ static const WaColumn group_invite_columns[] =
 	{"wa_id", "wa_id", WA_TEXT}, \
 	{"user_id", "user_id", WA_TEXT}, \
 	{"parent_user_id", "parent_user_id", WA_TEXT}, \
-	{"username", "username", WA_TEXT}
+	{"username", "username", WA_TEXT}, \
+	{"join_request_id", "join_request_id", WA_TEXT}
 
 #define PARTICIPANT_TABLE \
 	.name = "group_participants", \
@@ -718,6 +775,10 @@ static const WaColumn group_invite_columns[] =
 	", wa_id = excluded.wa_id, user_id = excluded.user_id" \
 	", parent_user_id = excluded.parent_user_id" \
 	", username = excluded.username, join_request_id = excluded.join_request_id"
+
+#define PARTICIPANT_REST(row) \
+	REST(row, "wa_id") REST(row, "user_id") REST(row, "parent_user_id") \
+	REST(row, "username") REST(row, "join_request_id")
 
 static const WaColumn participant_added_columns[] =
 {
@@ -746,7 +807,6 @@ static const WaColumn join_request_columns[] =
 	PARTICIPANT_COLUMNS,
 	{"group_id", "group_id", WA_TEXT, true},
 	{"type", "type", WA_TEXT, true,.unstored = true},
-	{"join_request_id", "join_request_id", WA_TEXT},
 	{"state_at", "timestamp", WA_TIME},
 };
 
@@ -984,18 +1044,11 @@ const WaTable wa_fields_tables[] =
 			"entry.changes.value.history.threads.messages",
 		},
 		COLUMNS(reaction_columns),
-		.on_conflict = "DO UPDATE SET"
-		" wa_id = excluded.wa_id, user_id = excluded.user_id,"
-		" emoji = excluded.emoji, reaction_id = excluded.reaction_id,"
-		" at = excluded.at" IS_NEWER_REACTION,
 	},
 	{
 		REACTION_TABLE,
 		.paths = {"entry.changes.value.standby.message_echoes"},
 		COLUMNS(standby_reaction_columns),
-		.on_conflict = "DO UPDATE SET wa_id = excluded.wa_id, user_id = NULL,"
-		" emoji = excluded.emoji, reaction_id = excluded.reaction_id,"
-		" at = excluded.at" IS_NEWER_REACTION,
 	},
 	{
 		MEDIA_TABLE,
@@ -1015,8 +1068,12 @@ const WaTable wa_fields_tables[] =
 	{
 		MEDIA_TABLE,
 		.paths = {"entry.changes.value.calls"},
-		COLUMNS(call_media_columns),
-		.computed = call_media_computed,
+		COLUMNS(call_recording_columns),
+	},
+	{
+		MEDIA_TABLE,
+		.paths = {"entry.changes.value.calls"},
+		COLUMNS(call_transcript_columns),
 	},
 	{
 		.name = "statuses",
@@ -1047,18 +1104,18 @@ const WaTable wa_fields_tables[] =
 		.where = "whatsapp.status_rank(r.status) IS NOT NULL",
 		.key = "phone_number_id, message_id",
 		.best_first = "whatsapp.status_rank(r.status) DESC,"
-		" r.status_at NULLS LAST",
+		" r.status_at NULLS LAST, coalesce(r.error_code, 0)",
 		.on_conflict = "DO UPDATE SET"
-		" wa_id = coalesce(t.wa_id, excluded.wa_id),"
-		" user_id = coalesce(t.user_id, excluded.user_id),"
-		" group_id = coalesce(t.group_id, excluded.group_id),"
+		" wa_id = " TOLD_BY_STATUS("wa_id", "s.wa_id", NOT_OF_GROUP) ","
+		" user_id = " TOLD_BY_STATUS("user_id", "s.user_id", "true") ","
+		" group_id = " TOLD_BY_STATUS("group_id", TOLD_GROUP, "true") ","
 		" status = " FARTHEST("status") ","
 		" status_at = " FARTHEST("status_at") ","
 		" error_code = " FARTHEST("error_code")
 		" WHERE " IS_FARTHER
-		" OR t.wa_id IS NULL AND excluded.wa_id IS NOT NULL"
-		" OR t.user_id IS NULL AND excluded.user_id IS NOT NULL"
-		" OR t.group_id IS NULL AND excluded.group_id IS NOT NULL",
+		" OR " TELLS_OTHER("wa_id")
+		" OR " TELLS_OTHER("user_id")
+		" OR " TELLS_OTHER("group_id"),
 	},
 	{
 		.name = "messages",
@@ -1093,25 +1150,26 @@ const WaTable wa_fields_tables[] =
 		COLUMNS(group_state_columns),
 		.computed = group_state_computed,
 		.where = GROUP_STATE " IS NOT NULL",
-		NEWEST("state", GROUP_STATE, ""),
+		NEWEST("state", GROUP_STATE, "", NO_REST),
 	},
 	{
 		GROUP_TABLE,
 		COLUMNS(group_subject_columns),
 		.where = "r.successful IS NOT FALSE",
-		NEWEST("subject", "r.subject", ""),
+		NEWEST("subject", "r.subject", "", NO_REST),
 	},
 	{
 		GROUP_TABLE,
 		COLUMNS(group_description_columns),
 		.where = "r.successful IS NOT FALSE",
-		NEWEST("description", "r.description", ""),
+		NEWEST("description", "r.description", "", NO_REST),
 	},
 	{
 		GROUP_TABLE,
 		COLUMNS(group_invite_columns),
 		NEWEST("invite_link", "r.invite_link",
-			   ", join_approval_mode = excluded.join_approval_mode"),
+			   ", join_approval_mode = excluded.join_approval_mode",
+			   INVITE_REST),
 	},
 	{
 		PARTICIPANT_TABLE,
@@ -1119,48 +1177,49 @@ const WaTable wa_fields_tables[] =
 		.types = join_request_types,
 		COLUMNS(join_request_columns),
 		.computed = join_request_computed,
-		NEWEST("state", JOIN_STATE, PARTICIPANT_FURTHER),
+		NEWEST("state", JOIN_STATE, PARTICIPANT_FURTHER, PARTICIPANT_REST),
 	},
 	{
 		PARTICIPANT_TABLE,
 		.paths = {"entry.changes.value.groups.added_participants"},
 		COLUMNS(participant_added_columns),
 		.where = "r.errors IS NULL",
-		NEWEST("state", "r.state", PARTICIPANT_FURTHER),
+		NEWEST("state", "r.state", PARTICIPANT_FURTHER, PARTICIPANT_REST),
 	},
 	{
 		PARTICIPANT_TABLE,
 		.paths = {"entry.changes.value.groups.removed_participants"},
 		COLUMNS(participant_removed_columns),
 		.where = "r.errors IS NULL",
-		NEWEST("state", "r.state", PARTICIPANT_FURTHER),
+		NEWEST("state", "r.state", PARTICIPANT_FURTHER, PARTICIPANT_REST),
 	},
 	{
 		TEMPLATE_TABLE,
 		COLUMNS(template_name_columns),
 		NEWEST("name", "r.name", ", language = excluded.language"
-			   ", waba_id = excluded.waba_id"),
+			   ", waba_id = excluded.waba_id", NAME_REST),
 	},
 	{
 		TEMPLATE_TABLE,
 		COLUMNS(template_status_columns),
-		NEWEST("status", "r.status", ", status_reason = excluded.status_reason"),
+		NEWEST("status", "r.status", ", status_reason = excluded.status_reason",
+			   STATUS_REST),
 	},
 	{
 		TEMPLATE_TABLE,
 		COLUMNS(template_quality_columns),
-		NEWEST("quality", "r.quality", ""),
+		NEWEST("quality", "r.quality", "", NO_REST),
 	},
 	{
 		TEMPLATE_TABLE,
 		COLUMNS(template_category_columns),
-		NEWEST("category", "r.category", ""),
+		NEWEST("category", "r.category", "", NO_REST),
 	},
 	{
 		TEMPLATE_TABLE,
 		COLUMNS(template_components_columns),
 		.computed = template_components_computed,
-		NEWEST("components", COMPONENTS, ""),
+		NEWEST("components", COMPONENTS, "", NO_REST),
 	},
 	{
 		.name = "user_preferences",
@@ -1226,7 +1285,7 @@ Datum
 whatsapp_webhook_paths(PG_FUNCTION_ARGS)
 {
 	static const char *const types[] = {
-		[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
+		[WA_FIRST_TIME] = "time",[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
 		[WA_BOOL] = "boolean",[WA_JSON] = "json",
 		[WA_EMBEDDED] = "json in a string"
 	};

@@ -38,12 +38,12 @@ typedef struct Hook
 static WaQuery list_hooks = {
 	.sql = "SELECT h.event, h.function FROM whatsapp.hooks h"
 	" ORDER BY h.event, h.added_at, h.function",
-	.read_only = true,
 };
 
 static Hook *hooks = NULL;
 static int	nhooks = 0;
 static bool hooks_are_valid = false;
+static uint64 nchanges = 0;
 static Oid	hooks_relid = InvalidOid;
 static MemoryContext hooks_context = NULL;
 static int	calls_depth = 0;
@@ -123,6 +123,7 @@ static void
 load_hooks(void)
 {
 	MemoryContext oldcontext;
+	uint64		changes;
 
 	if (hooks_are_valid || calls_depth > 0)
 		return;
@@ -140,11 +141,14 @@ load_hooks(void)
 	nhooks = 0;
 	MemoryContextReset(hooks_context);
 
-	/* set first, for it may be changed again while it is being read */
-	hooks_are_valid = true;
+	/*
+	 * As all sessions are told when it changes, what is read must be what
+	 * they were told of, whatever this transaction would see of it.
+	 */
+	changes = nchanges;
 	hooks_relid = get_relname_relid("hooks",
 									get_namespace_oid("whatsapp", false));
-	wa_execute(&list_hooks, NULL, NULL);
+	wa_execute_latest(&list_hooks);
 
 	oldcontext = MemoryContextSwitchTo(hooks_context);
 	hooks = palloc0(sizeof(Hook) * Max(SPI_processed, 1));
@@ -162,13 +166,19 @@ load_hooks(void)
 	nhooks = SPI_processed;
 	MemoryContextSwitchTo(oldcontext);
 	SPI_freetuptable(SPI_tuptable);
+
+	/* it may have changed once more while it was read */
+	hooks_are_valid = changes == nchanges;
 }
 
 static void
 forget_hooks(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == hooks_relid)
+	{
 		hooks_are_valid = false;
+		nchanges++;
+	}
 }
 
 /*

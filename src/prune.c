@@ -4,7 +4,7 @@
  *	  Parts of a JSON document: what is left of it, and what is cut out.
  *
  * Objects are known by where they are in the memory of the document.  Lists
- * of them are sorted by that.
+ * of them are sorted by that, so that an object can be found in them.
  *
  * IDENTIFICATION
  *	  src/prune.c
@@ -38,9 +38,9 @@ typedef struct PruneStep
 typedef struct PruneCut
 {
 	Jsonb	   *document;
-	JsonbContainer *const *wanted;
-	int			nwanted;
-	Jsonb	  **parts;			/* for each that is wanted */
+	const WaCut *cuts;
+	int			ncuts;
+	Jsonb	  **parts;			/* for each of them */
 } PruneCut;
 
 static JsonbValue *leave_members(PruneLeftover *left, const WaNode *node,
@@ -54,10 +54,14 @@ static void cut_object(PruneCut *cut, const PruneStep *way,
 					   const WaNode *node, JsonbContainer *object);
 static void cut_value(PruneCut *cut, PruneStep *step, const WaNode *node,
 					  const JsonbValue *value);
-static Jsonb *enclose(const PruneStep *way, JsonbContainer *object);
-static void push_context(JsonbParseState **state, const PruneStep *step);
-static bool is_context(const WaNode *node, const JsonbValue *value);
-static bool leads_to_rows(const WaNode *node);
+static Jsonb *enclose(const PruneCut *cut, const PruneStep *way,
+					  const WaNode *node, const WaCut *wanted);
+static void push_context(JsonbParseState **state, const PruneStep *step,
+						 uint64 tables);
+static bool is_context(const WaNode *node, const JsonbValue *value,
+					   uint64 tables);
+static uint64 tables_in(const WaNode *node);
+static bool is_understood(const WaNode *node);
 static int	find_object(JsonbContainer *const *objects, int nobjects,
 						const JsonbContainer *object);
 static int	compare_objects(const void *a, const void *b);
@@ -89,15 +93,16 @@ wa_prune_leftover(const WaNode *node, const JsonbValue *object,
 
 /*
  * Cut objects out of a document, each with so much around it that, as a
- * document, it says the same.  Returns them in the order of those wanted.
+ * document, it says the same.  Returns them in the order of the list, which
+ * is sorted by object.
  */
 Jsonb	  **
-wa_prune_cut_out(const WaNode *root, Jsonb *document,
-				 JsonbContainer *const *wanted, int nwanted)
+wa_prune_cut_out(const WaNode *root, Jsonb *document, const WaCut *cuts,
+				 int ncuts)
 {
-	PruneCut	cut = {document, wanted, nwanted};
+	PruneCut	cut = {document, cuts, ncuts};
 
-	cut.parts = palloc0(sizeof(Jsonb *) * nwanted);
+	cut.parts = palloc0(sizeof(Jsonb *) * ncuts);
 	cut_object(&cut, NULL, root, &document->root);
 	return cut.parts;
 }
@@ -234,11 +239,12 @@ cut_object(PruneCut *cut, const PruneStep *way, const WaNode *node,
 	JsonbIteratorToken token;
 	JsonbValue	member;
 	PruneStep	step = {.outer = way,.node = node,.object = object};
-	int			i = find_object(cut->wanted, cut->nwanted, object);
+	const WaCut *wanted = bsearch(&object, cut->cuts, cut->ncuts,
+								  sizeof(WaCut), compare_objects);
 
 	check_stack_depth();
-	if (i >= 0)
-		cut->parts[i] = way ? enclose(way, object) : cut->document;
+	if (wanted != NULL)
+		cut->parts[wanted - cut->cuts] = enclose(cut, way, node, wanted);
 	if (!JsonContainerIsObject(object))
 		return;
 
@@ -286,13 +292,19 @@ cut_value(PruneCut *cut, PruneStep *step, const WaNode *node,
  * Make a document of an object and what is around it.
  */
 static Jsonb *
-enclose(const PruneStep *way, JsonbContainer *object)
+enclose(const PruneCut *cut, const PruneStep *way, const WaNode *node,
+		const WaCut *wanted)
 {
+	uint64		tables = tables_in(node);
 	JsonbValue	inner;
 	JsonbValue *value = &inner;
 
+	if (way == NULL)
+		return wanted->instead ? wanted->instead : cut->document;
+
 	inner.type = jbvBinary;
-	inner.val.binary.data = object;
+	inner.val.binary.data = wanted->instead ? &wanted->instead->root :
+		wanted->object;
 	inner.val.binary.len = 0;	/* not needed where it is pushed */
 
 	for (const PruneStep *step = way; step != NULL; step = step->outer)
@@ -301,7 +313,7 @@ enclose(const PruneStep *way, JsonbContainer *object)
 		JsonbValue	key = step->key;
 
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		push_context(&state, step);
+		push_context(&state, step, tables);
 		pushJsonbValue(&state, WJB_KEY, &key);
 		if (step->in_array)
 		{
@@ -317,11 +329,11 @@ enclose(const PruneStep *way, JsonbContainer *object)
 }
 
 /*
- * Push the members of an enclosing object that tell something of what is in
- * it.
+ * Push the members of an enclosing object that tell something of rows of some
+ * tables that are made in it.
  */
 static void
-push_context(JsonbParseState **state, const PruneStep *step)
+push_context(JsonbParseState **state, const PruneStep *step, uint64 tables)
 {
 	const WaNode *next = step->node->first_child;
 	const WaNode *child = NULL;
@@ -338,7 +350,7 @@ push_context(JsonbParseState **state, const PruneStep *step)
 			child = wa_tree_step(&next, &key);
 		}
 		else if (token == WJB_VALUE && child != NULL && child != step->child &&
-				 is_context(child, &member))
+				 is_context(child, &member, tables))
 		{
 			pushJsonbValue(state, WJB_KEY, &key);
 			pushJsonbValue(state, WJB_VALUE, &member);
@@ -347,27 +359,40 @@ push_context(JsonbParseState **state, const PruneStep *step)
 }
 
 /*
- * Does a member tell something of others?  One that makes rows itself, such
- * as the context of a thread, may, but there is no sense in taking a list.
+ * Does a member tell something of rows of the tables?  One that makes rows
+ * itself, such as the context of a thread, may, but there is no sense in
+ * taking a list.
  */
 static bool
-is_context(const WaNode *node, const JsonbValue *value)
+is_context(const WaNode *node, const JsonbValue *value, uint64 tables)
 {
-	if (!node->tells && !node->understood)
-		return false;
 	if (node->tables != 0)
-		return value->type == jbvBinary &&
+		return (node->told & tables) != 0 && value->type == jbvBinary &&
 			JsonContainerIsObject(value->val.binary.data);
-	return !leads_to_rows(node);
+	return tables_in(node) == 0 &&
+		((node->told & tables) != 0 || is_understood(node));
+}
+
+/*
+ * The tables that have rows made at or below a node, as a bit set.
+ */
+static uint64
+tables_in(const WaNode *node)
+{
+	uint64		tables = node->tables;
+
+	for (node = node->first_child; node != NULL; node = node->next_sibling)
+		tables |= tables_in(node);
+	return tables;
 }
 
 static bool
-leads_to_rows(const WaNode *node)
+is_understood(const WaNode *node)
 {
-	if (node->tables != 0)
+	if (node->understood)
 		return true;
 	for (node = node->first_child; node != NULL; node = node->next_sibling)
-		if (leads_to_rows(node))
+		if (is_understood(node))
 			return true;
 	return false;
 }

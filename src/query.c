@@ -14,8 +14,12 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "utils/snapmgr.h"
 
 #include "whatsapp.h"
+
+static void prepare(WaQuery *query);
+static void check(const WaQuery *query, int result);
 
 /*
  * Connect to SPI, which is to be left by SPI_finish().  Memory goes on to come
@@ -39,24 +43,51 @@ void
 wa_execute(WaQuery *query, Datum *values, const char *nulls)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int			result;
 
-	if (query->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(query->sql, query->nargs, query->types);
-
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare returned %s for %s",
-				 SPI_result_code_string(SPI_result), query->sql);
-		SPI_keepplan(plan);
-		query->plan = plan;
-	}
-
-	result = SPI_execute_plan(query->plan, values, nulls, query->read_only, 0);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_plan returned %s for %s",
-			 SPI_result_code_string(result), query->sql);
+	prepare(query);
+	check(query, SPI_execute_plan(query->plan, values, nulls,
+								  query->read_only, 0));
 
 	/* SPI leaves its own context behind, which ends with the connection */
 	MemoryContextSwitchTo(context);
+}
+
+/*
+ * Execute a query without parameters that only reads, and sees all that has
+ * been committed by now, also in a transaction that would not.
+ */
+void
+wa_execute_latest(WaQuery *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	prepare(query);
+	check(query, SPI_execute_snapshot(query->plan, NULL, NULL,
+									  GetLatestSnapshot(), InvalidSnapshot,
+									  true, false, 0));
+	MemoryContextSwitchTo(context);
+}
+
+static void
+prepare(WaQuery *query)
+{
+	SPIPlanPtr	plan;
+
+	if (query->plan != NULL)
+		return;
+
+	plan = SPI_prepare(query->sql, query->nargs, query->types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare returned %s for %s",
+			 SPI_result_code_string(SPI_result), query->sql);
+	SPI_keepplan(plan);
+	query->plan = plan;
+}
+
+static void
+check(const WaQuery *query, int result)
+{
+	if (result < 0)
+		elog(ERROR, "SPI returned %s for %s",
+			 SPI_result_code_string(result), query->sql);
 }

@@ -19,7 +19,8 @@
  *
  * Several paths may feed one column, for values that stand in different
  * places in different kinds of objects.  The path listed first wins.  Of
- * several values at one path the first is taken, or the latest time.
+ * several values at one path the first is taken; of times the latest or the
+ * earliest, as the column's type says.
  *
  * Nothing is lost.  Each scalar of a document is in a column, or inside a
  * row's object, which a table keeps whole, or else the fallback row around it
@@ -101,8 +102,10 @@ static void shred_members(ShredState *state, const WaNode *node,
 						  JsonbContainer *object);
 static void shred_value(ShredState *state, const WaNode *node,
 						JsonbValue *value);
+static bool is_understood(const WaNode *node, const JsonbValue *value);
 static bool hold_value(ShredState *state, const WaTarget *target,
 					   const JsonbValue *value, int receipt);
+static bool is_better(WaType type, Datum value, Datum held);
 static int	new_receipt(ShredState *state);
 static bool convert_value(WaType type, const JsonbValue *value, Datum *datum);
 static bool convert_number(const char *str, WaType type, Datum *datum);
@@ -243,7 +246,7 @@ add_target(WaShredder *shredder, int table, int i, WaNode *row)
 	node->fed = target;
 	if (desc->filing != WA_FALLBACK && from_top)
 		for (WaNode *outer = node; outer != NULL; outer = outer->parent)
-			outer->tells = true;
+			outer->told |= UINT64CONST(1) << table;
 
 	/* what is listed first is to be given first */
 	while (*link != NULL)
@@ -405,11 +408,12 @@ shred_members(ShredState *state, const WaNode *node, JsonbContainer *object)
 static void
 shred_value(ShredState *state, const WaNode *node, JsonbValue *value)
 {
-	bool		taken = node->understood && value->type != jbvBinary;
+	bool		taken;
 	int			receipt;
 
 	if (value->type == jbvNull)
 		return;
+	taken = node->understood && is_understood(node, value);
 
 	if (value->type == jbvBinary &&
 		JsonContainerIsArray(value->val.binary.data))
@@ -448,6 +452,26 @@ shred_value(ShredState *state, const WaNode *node, JsonbValue *value)
 }
 
 /*
+ * Is a value one that is understood where it is?  It must be of some type that
+ * is wanted there, if any is.
+ */
+static bool
+is_understood(const WaNode *node, const JsonbValue *value)
+{
+	Datum		ignored;
+
+	if (value->type == jbvBinary)
+		return false;
+	if (node->fed == NULL ||
+		(value->type == jbvString && value->val.string.len == 0))
+		return true;
+	for (WaTarget *target = node->fed; target; target = target->next_fed)
+		if (convert_value(target->type, value, &ignored))
+			return true;
+	return false;
+}
+
+/*
  * Hold a value for a column, unless it is not of the column's type.  Returns
  * if the row that it will be given to is as good a place for it as any; what
  * comes of that is told by the receipt.
@@ -461,17 +485,30 @@ hold_value(ShredState *state, const WaTarget *target,
 	if (!convert_value(target->type, value, &datum))
 		return false;
 
-	if (state->held[target->slot])
-	{
-		if (target->type != WA_TIME ||
-			DatumGetTimestampTz(datum) <=
-			DatumGetTimestampTz(state->values[target->slot]))
-			return false;
-	}
+	if (state->held[target->slot] &&
+		!is_better(target->type, datum, state->values[target->slot]))
+		return false;
 	state->values[target->slot] = datum;
 	state->held[target->slot] = true;
 	state->receipt[target->slot] = receipt;
 	return state->shredder->tables[target->table].filing == WA_MUST;
+}
+
+/*
+ * Is one more value for a column better than the one that is held?
+ */
+static bool
+is_better(WaType type, Datum value, Datum held)
+{
+	switch (type)
+	{
+		case WA_TIME:
+			return DatumGetTimestampTz(value) > DatumGetTimestampTz(held);
+		case WA_FIRST_TIME:
+			return DatumGetTimestampTz(value) < DatumGetTimestampTz(held);
+		default:
+			return false;
+	}
 }
 
 static int

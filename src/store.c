@@ -56,15 +56,20 @@ typedef struct StoreTable
 
 	WaQuery		insert[2][2];
 	WaQuery		settle[2][2];
+	WaQuery		look;			/* for a row, by its key */
 } StoreTable;
 
-/* Rows that hooks are to be called for */
-typedef struct StoreCalls
+/* A row that a hook is to be called for */
+typedef struct StoreCall
 {
-	const WaTable *table;
-	SPITupleTable *rows;
-	uint64		nrows;
-} StoreCalls;
+	int			table;
+	const char *hook;
+	int			ord;
+	int			nkeys;
+	Datum		keys[WA_MAX_KEYS];	/* columns of its key, */
+	Oid			types[WA_MAX_KEYS];
+	const char *words;			/* and these as text */
+} StoreCall;
 
 struct WaStore
 {
@@ -92,6 +97,8 @@ static const struct
 	[WA_INT] = {"int4", INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
 	[WA_TIME] = {"timestamptz", TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8,
 	FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[WA_FIRST_TIME] = {"timestamptz", TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8,
+	FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
 	[WA_BOOL] = {"bool", BOOLOID, BOOLARRAYOID, 1, true, TYPALIGN_CHAR},
 	[WA_JSON] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
 	[WA_EMBEDDED] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false,
@@ -105,8 +112,12 @@ static List *store_many(WaStore *store, int t, const WaRows *rows,
 static List *store_with(WaStore *store, int t, bool one, int nrows,
 						Datum *values, const char *nulls, uint64 *nstored,
 						List *calls);
-static StoreCalls *make_calls(const WaTable *table);
-static void call_hooks(const StoreCalls *calls);
+static List *append_calls(List *calls, int t, const WaTable *table);
+static void call_hooks(WaStore *store, List *calls);
+static int	compare_calls_by_words(const ListCell *a, const ListCell *b);
+static int	compare_calls_by_ord(const ListCell *a, const ListCell *b);
+static void call_hook(WaStore *store, StoreCall *call);
+static bool has_triggers(const char *table);
 static void prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 						  WaQuery *query,
 						  char *(*write) (const WaTable *table,
@@ -114,6 +125,7 @@ static void prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 static Datum column_array(const WaTable *table, const WaRows *rows, int i);
 static char *write_insert(const WaTable *table, StoreForm form);
 static char *write_settle(const WaTable *table, StoreForm form);
+static char *write_look(const WaTable *table);
 static void append_columns(StringInfo sql, const WaTable *table,
 						   const char *prefix);
 static void append_values(StringInfo sql, const WaTable *table);
@@ -161,7 +173,6 @@ void
 wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored)
 {
 	List	   *calls = NIL;
-	ListCell   *lc;
 
 	for (int t = 0; t < store->ntables; t++)
 	{
@@ -173,8 +184,8 @@ wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored)
 		else
 			calls = store_many(store, t, &rows[t], &nstored[t], calls);
 	}
-	foreach(lc, calls)
-		call_hooks(lfirst(lc));
+	if (calls != NIL)
+		call_hooks(store, calls);
 }
 
 static List *
@@ -225,7 +236,7 @@ store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
 	wa_execute(query, values, nulls);
 	*nstored = SPI_processed;
 	if (form.returning)
-		calls = lappend(calls, make_calls(table));
+		calls = append_calls(calls, t, table);
 
 	if (*nstored < nrows && table->keeps_losers)
 	{
@@ -235,49 +246,130 @@ store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
 		wa_execute(query, values, nulls);
 		*nstored += SPI_processed;
 		if (form.returning)
-			calls = lappend(calls, make_calls(table));
+			calls = append_calls(calls, t, table);
 	}
 	return calls;
 }
 
 /*
- * Note that hooks are to be called for the rows that a query has returned.
+ * Append to a list of calls those for the rows that a query has returned.
  */
-static StoreCalls *
-make_calls(const WaTable *table)
+static List *
+append_calls(List *calls, int t, const WaTable *table)
 {
-	StoreCalls *calls = palloc(sizeof(StoreCalls));
+	TupleDesc	desc = SPI_tuptable->tupdesc;
 
-	calls->table = table;
-	calls->rows = SPI_tuptable;
-	calls->nrows = SPI_processed;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		const char *what = SPI_getvalue(tuple, desc, 1);
+		const char *hook;
+		StoreCall  *call;
+		StringInfoData words;
+
+		if (what == NULL)
+			continue;
+		hook = strcmp(what, "new") == 0 ? table->hook : table->content_hook;
+		if (!wa_hooks_listen(hook))
+			continue;
+
+		call = palloc(sizeof(StoreCall));
+		call->table = t;
+		call->hook = hook;
+		call->ord = list_length(calls);
+		call->nkeys = Min(desc->natts - 1, WA_MAX_KEYS);
+		initStringInfo(&words);
+		appendStringInfoString(&words, hook);
+		for (int k = 0; k < call->nkeys; k++)
+		{
+			bool		isnull;
+
+			call->keys[k] = SPI_getbinval(tuple, desc, k + 2, &isnull);
+			call->types[k] = SPI_gettypeid(desc, k + 2);
+			appendStringInfo(&words, "\n%s", SPI_getvalue(tuple, desc, k + 2));
+		}
+		call->words = words.data;
+		calls = lappend(calls, call);
+	}
 	return calls;
 }
 
 /*
- * Call the hooks for the rows that a query has returned.  A second column
- * says if a row, though it was there, is new to a reader.
+ * Call the hooks on a list: once for each row, as it is now, however many
+ * queries have touched it.
  */
 static void
-call_hooks(const StoreCalls *calls)
+call_hooks(WaStore *store, List *calls)
 {
-	TupleDesc	desc = calls->rows->tupdesc;
+	int			first = 0;
 
-	for (uint64 i = 0; i < calls->nrows; i++)
+	list_sort(calls, compare_calls_by_words);
+	for (int i = 1; i < list_length(calls); i++)
 	{
-		HeapTuple	tuple = calls->rows->vals[i];
-		const char *hook = calls->table->hook;
-		bool		isnull;
+		StoreCall  *call = list_nth(calls, i);
+
+		if (strcmp(call->words,
+				   ((StoreCall *) list_nth(calls, first))->words) == 0)
+			call->hook = NULL;
+		else
+			first = i;
+	}
+
+	list_sort(calls, compare_calls_by_ord);
+	for (int i = 0; i < list_length(calls); i++)
+	{
+		StoreCall  *call = list_nth(calls, i);
 
 		CHECK_FOR_INTERRUPTS();
-		if (desc->natts > 1 &&
-			!DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
-			hook = calls->table->content_hook;
-		if (wa_hooks_listen(hook))
-			wa_hooks_call(hook, SPI_gettypeid(desc, 1),
-						  SPI_getbinval(tuple, desc, 1, &isnull));
+		if (call->hook != NULL)
+			call_hook(store, call);
 	}
-	SPI_freetuptable(calls->rows);
+}
+
+static int
+compare_calls_by_words(const ListCell *a, const ListCell *b)
+{
+	const StoreCall *x = lfirst(a);
+	const StoreCall *y = lfirst(b);
+	int			order = strcmp(x->words, y->words);
+
+	return order ? order : x->ord - y->ord;
+}
+
+static int
+compare_calls_by_ord(const ListCell *a, const ListCell *b)
+{
+	return ((const StoreCall *) lfirst(a))->ord -
+		((const StoreCall *) lfirst(b))->ord;
+}
+
+static void
+call_hook(WaStore *store, StoreCall *call)
+{
+	WaQuery    *look = &store->queries[call->table].look;
+
+	if (look->sql == NULL)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(store->context);
+
+		look->nargs = call->nkeys;
+		memcpy(look->types, call->types, sizeof(Oid) * call->nkeys);
+		look->sql = write_look(&store->tables[call->table]);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	wa_execute(look, call->keys, NULL);
+
+	/* an earlier hook may have deleted it */
+	if (SPI_processed > 0)
+	{
+		SPITupleTable *found = SPI_tuptable;
+		bool		isnull;
+
+		wa_hooks_call(call->hook, SPI_gettypeid(found->tupdesc, 1),
+					  SPI_getbinval(found->vals[0], found->tupdesc, 1,
+									&isnull));
+		SPI_freetuptable(found);
+	}
 }
 
 /*
@@ -287,20 +379,25 @@ call_hooks(const StoreCalls *calls)
 bool
 wa_store_may_be_deferred(const WaStore *store, const WaRows *rows)
 {
+	/* that is where the losers are kept */
+	if (has_triggers("events"))
+		return true;
+
+	for (int t = 0; t < store->ntables; t++)
+		if (rows[t].nrows > 0 && has_triggers(store->tables[t].name))
+			return true;
+	return false;
+}
+
+static bool
+has_triggers(const char *table)
+{
 	Oid			namespace = get_namespace_oid("whatsapp", false);
-	bool		result = false;
+	Relation	rel = table_open(get_relname_relid(table, namespace),
+								 AccessShareLock);
+	bool		result = rel->trigdesc != NULL;
 
-	for (int t = 0; t < store->ntables && !result; t++)
-	{
-		Relation	rel;
-
-		if (rows[t].nrows == 0)
-			continue;
-		rel = table_open(get_relname_relid(store->tables[t].name, namespace),
-						 AccessShareLock);
-		result = rel->trigdesc != NULL;
-		table_close(rel, NoLock);
-	}
+	table_close(rel, NoLock);
 	return result;
 }
 
@@ -379,7 +476,10 @@ write_insert(const WaTable *table, StoreForm form)
 	appendStringInfo(&sql, " ON CONFLICT (%s) %s", table->key,
 					 table->on_conflict);
 	if (form.returning)
-		appendStringInfoString(&sql, " RETURNING t");
+	{
+		appendStringInfoString(&sql, " RETURNING 'new', ");
+		append_key(&sql, table, "t.");
+	}
 	return sql.data;
 }
 
@@ -444,7 +544,38 @@ write_settle(const WaTable *table, StoreForm form)
 	append_key(&sql, table, "w.");
 	appendStringInfoString(&sql, ") AND t.element IS DISTINCT FROM w.element");
 	if (form.returning)
-		appendStringInfoString(&sql, " RETURNING t, o.element IS NULL");
+	{
+		appendStringInfo(&sql,
+						 " RETURNING CASE WHEN o.element IS NULL THEN 'new'"
+						 " WHEN %s THEN 'content' END, ",
+						 table->content ? table->content : "true");
+		append_key(&sql, table, "t.");
+	}
+	return sql.data;
+}
+
+/*
+ * Write the query that looks for a row by its key.
+ */
+static char *
+write_look(const WaTable *table)
+{
+	StringInfoData sql;
+	const char *name = table->key;
+	int			n = 0;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT t FROM whatsapp.%s t", table->name);
+	while (*name != '\0')
+	{
+		int			len = strcspn(name, ", ");
+
+		appendStringInfo(&sql, " %s t.%.*s OPERATOR(pg_catalog.=) $%d",
+						 n == 0 ? "WHERE" : "AND", len, name, n + 1);
+		n++;
+		name += len;
+		name += strspn(name, ", ");
+	}
 	return sql.data;
 }
 

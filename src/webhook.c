@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -32,6 +33,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "whatsapp.h"
 
@@ -50,12 +52,21 @@ typedef struct WebhookKind
 	int			ntables;
 } WebhookKind;
 
-/* An object of a webhook, and the rows that it made */
-typedef struct WebhookElement
+/* A row that an object of a webhook made */
+typedef struct WebhookRow
 {
 	JsonbContainer *source;
 	int			table;
 	int			row;
+} WebhookRow;
+
+/* Such an object */
+typedef struct WebhookElement
+{
+	WebhookRow *rows;
+	int			nrows;
+	Datum		key[WA_MAX_KEYS];	/* of the first row, as far as it is known */
+	ErrorData  *error;			/* why it is parked, or NULL */
 } WebhookElement;
 
 /* Made at the first webhook that a backend files */
@@ -71,19 +82,33 @@ static bool is_foreign(Jsonb *document);
 static void count_rows(WaFiled *filed, const WebhookKind *kind,
 					   const WaRows *rows, const uint64 *nstored);
 static void file_elements(WaFiled *filed, const WebhookKind *kind,
-						  Jsonb *document, const WaRows *rows);
+						  Jsonb *document, const WaRows *rows,
+						  bool check_deferred);
 static WebhookElement *list_elements(const WebhookKind *kind,
 									 const WaRows *rows, int *nelements);
+static void find_key(const WebhookKind *kind, const WaRows *rows,
+					 WebhookElement *element);
+static int	compare_rows(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
+static int	compare_elements_by_source(const void *a, const void *b);
 static ErrorData *file_element(WaFiled *filed, const WebhookKind *kind,
 							   const WaRows *rows,
-							   const WebhookElement *element, int nrows);
-static void park(const WebhookKind *kind, Jsonb *document,
-				 JsonbContainer **sources, ErrorData **errors, int nparked);
+							   const WebhookElement *element,
+							   bool check_deferred);
+static Jsonb *leftover_of(const WebhookKind *kind, const WaRows *rows,
+						  const WebhookElement *element);
+static const Datum *column_at(const WebhookKind *kind, const WaRows *rows,
+							  const WebhookRow *row, const char *path);
+static void park(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
+				 const WaCut *cuts, const WebhookElement *elements,
+				 int nelements);
+static Jsonb *with_entry_time(Jsonb *webhook, TimestampTz time);
 static ErrorData *store_in_subtransaction(const WebhookKind *kind,
 										  const WaRows *rows,
-										  uint64 *nstored);
+										  uint64 *nstored,
+										  bool check_deferred);
 static void check_deferred_constraints(void);
+static bool is_deferred_checkable(const WebhookKind *kind, const WaRows *rows);
 static bool will_pass(int sqlerrcode);
 static Datum make_result(FunctionCallInfo fcinfo, const WaFiled *filed);
 static void fill_result(const WaFiled *filed, int ord, Datum *values,
@@ -331,15 +356,17 @@ file_document(Jsonb *document)
 	const WebhookKind *kind;
 	WaRows	   *rows;
 	uint64	   *nstored;
+	bool		check;
 
 	make_kinds();
 	kind = is_foreign(document) ? &foreign : &ours;
 	rows = wa_shred(kind->shredder, document);
 	nstored = palloc(sizeof(uint64) * kind->ntables);
-	if (store_in_subtransaction(kind, rows, nstored) == NULL)
+	check = is_deferred_checkable(kind, rows);
+	if (store_in_subtransaction(kind, rows, nstored, check) == NULL)
 		count_rows(&filed, kind, rows, nstored);
 	else
-		file_elements(&filed, kind, document, rows);
+		file_elements(&filed, kind, document, rows, check);
 	return filed;
 }
 
@@ -372,68 +399,128 @@ count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
  */
 static void
 file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
-			  const WaRows *rows)
+			  const WaRows *rows, bool check_deferred)
 {
 	int			nelements;
 	WebhookElement *elements = list_elements(kind, rows, &nelements);
-	JsonbContainer **sources = palloc(sizeof(JsonbContainer *) * nelements);
-	ErrorData **errors = palloc(sizeof(ErrorData *) * nelements);
-	int			nrows;
+	WaCut	   *cuts = palloc(sizeof(WaCut) * nelements);
+	int			ncuts = 0;
 
-	for (int i = 0; i < nelements; i += nrows)
+	for (int i = 0; i < nelements; i++)
 	{
-		ErrorData  *error;
+		WebhookElement *element = &elements[i];
 
 		CHECK_FOR_INTERRUPTS();
-		nrows = 1;
-		while (i + nrows < nelements &&
-			   elements[i + nrows].source == elements[i].source)
-			nrows++;
-
-		error = file_element(filed, kind, rows, &elements[i], nrows);
-		if (error == NULL)
-			continue;
-		if (filed->error == NULL)
-			filed->error = error->message;
-		sources[filed->parked] = elements[i].source;
-		errors[filed->parked] = error;
-		filed->parked++;
+		element->error = file_element(filed, kind, rows, element,
+									  check_deferred);
+		if (element->error != NULL && filed->error == NULL)
+			filed->error = element->error->message;
 	}
-	if (filed->parked > 0)
-		park(kind, document, sources, errors, filed->parked);
+
+	/* what is cut out of a document must be in the order that it has there */
+	qsort(elements, nelements, sizeof(WebhookElement),
+		  compare_elements_by_source);
+	for (int i = 0; i < nelements; i++)
+	{
+		if (elements[i].error == NULL)
+			continue;
+		cuts[ncuts].object = elements[i].rows[0].source;
+		cuts[ncuts].instead = leftover_of(kind, rows, &elements[i]);
+		elements[ncuts++] = elements[i];
+	}
+	filed->parked = ncuts;
+	if (ncuts > 0)
+		park(kind, document, rows, cuts, elements, ncuts);
 }
 
 /*
- * List all rows by the objects that made them.  Objects come in the order of
- * their place in the document.
+ * List the objects of a document, each with the rows that it made, in the
+ * order in which those would be stored if they were stored together: so two
+ * sessions that file the same, one in this way and one in that, wait for each
+ * other, and what refers to something else comes after it.
  */
 static WebhookElement *
 list_elements(const WebhookKind *kind, const WaRows *rows, int *nelements)
 {
+	WebhookRow *all;
 	WebhookElement *elements;
 	int			n = 0;
 
 	for (int t = 0; t < kind->ntables; t++)
 		n += rows[t].nrows;
+	all = palloc(sizeof(WebhookRow) * Max(n, 1));
 	elements = palloc(sizeof(WebhookElement) * Max(n, 1));
 
-	*nelements = n;
 	n = 0;
 	for (int t = 0; t < kind->ntables; t++)
+	{
 		for (int r = 0; r < rows[t].nrows; r++)
-			elements[n++] = (WebhookElement)
 		{
-			rows[t].sources[r], t, r
-		};
-	qsort(elements, n, sizeof(WebhookElement), compare_elements);
+			all[n].source = rows[t].sources[r];
+			all[n].table = t;
+			all[n++].row = r;
+		}
+	}
+	qsort(all, n, sizeof(WebhookRow), compare_rows);
+
+	*nelements = 0;
+	for (int i = 0; i < n; i++)
+	{
+		WebhookElement *element = &elements[*nelements];
+
+		if (i > 0 && all[i].source == all[i - 1].source)
+		{
+			element[-1].nrows++;
+			continue;
+		}
+		element->rows = &all[i];
+		element->nrows = 1;
+		find_key(kind, rows, element);
+		(*nelements)++;
+	}
+	qsort(elements, *nelements, sizeof(WebhookElement), compare_elements);
 	return elements;
 }
 
-static int
-compare_elements(const void *a, const void *b)
+/*
+ * Find the key of the first row that an object made, as far as it is in the
+ * row.
+ */
+static void
+find_key(const WebhookKind *kind, const WaRows *rows, WebhookElement *element)
 {
-	const WebhookElement *x = a;
-	const WebhookElement *y = b;
+	const WaTable *table = &kind->tables[element->rows[0].table];
+	const WaRows *there = &rows[element->rows[0].table];
+	const char *name = table->key;
+	int			n = 0;
+
+	memset(element->key, 0, sizeof(element->key));
+	while (*name != '\0' && n < WA_MAX_KEYS)
+	{
+		int			len = strcspn(name, ", ");
+
+		for (int i = 0; i < table->ncolumns; i++)
+		{
+			int			place = element->rows[0].row * table->ncolumns + i;
+
+			if (strlen(table->columns[i].name) != len ||
+				memcmp(table->columns[i].name, name, len) != 0)
+				continue;
+			if (table->columns[i].type == WA_TEXT && !there->nulls[place])
+				element->key[n] = there->values[place];
+			break;
+		}
+		n++;
+		name += len;
+		name += strspn(name, ", ");
+	}
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	const WebhookRow *x = a;
+	const WebhookRow *y = b;
 
 	if (x->source != y->source)
 		return x->source < y->source ? -1 : 1;
@@ -443,28 +530,63 @@ compare_elements(const void *a, const void *b)
 }
 
 /*
+ * By table, and then by key, as ORDER BY would.
+ */
+static int
+compare_elements(const void *a, const void *b)
+{
+	const WebhookElement *x = a;
+	const WebhookElement *y = b;
+
+	if (x->rows[0].table != y->rows[0].table)
+		return x->rows[0].table - y->rows[0].table;
+	for (int i = 0; i < WA_MAX_KEYS; i++)
+	{
+		int			order;
+
+		if (x->key[i] == 0 || y->key[i] == 0)
+			break;
+		order = DatumGetInt32(DirectFunctionCall2Coll(bttextcmp,
+													  DEFAULT_COLLATION_OID,
+													  x->key[i], y->key[i]));
+		if (order != 0)
+			return order;
+	}
+	return compare_elements_by_source(a, b);
+}
+
+static int
+compare_elements_by_source(const void *a, const void *b)
+{
+	const WebhookElement *x = a;
+	const WebhookElement *y = b;
+
+	return compare_rows(&x->rows[0], &y->rows[0]);
+}
+
+/*
  * File the rows that one object made.  Returns NULL, or what is the matter.
  */
 static ErrorData *
 file_element(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
-			 const WebhookElement *element, int nrows)
+			 const WebhookElement *element, bool check_deferred)
 {
 	WaRows	   *chosen = palloc0(sizeof(WaRows) * kind->ntables);
 	uint64	   *nstored = palloc(sizeof(uint64) * kind->ntables);
 	ErrorData  *error;
 
 	/* those of one table follow each other, here and there */
-	for (int i = nrows - 1; i >= 0; i--)
+	for (int i = element->nrows - 1; i >= 0; i--)
 	{
-		int			t = element[i].table;
-		int			first = element[i].row * kind->tables[t].ncolumns;
+		int			t = element->rows[i].table;
+		int			r = element->rows[i].row;
 
 		chosen[t].nrows++;
-		chosen[t].values = &rows[t].values[first];
-		chosen[t].nulls = &rows[t].nulls[first];
-		chosen[t].sources = &rows[t].sources[element[i].row];
+		chosen[t].values = &rows[t].values[r * kind->tables[t].ncolumns];
+		chosen[t].nulls = &rows[t].nulls[r * kind->tables[t].ncolumns];
+		chosen[t].sources = &rows[t].sources[r];
 	}
-	error = store_in_subtransaction(kind, chosen, nstored);
+	error = store_in_subtransaction(kind, chosen, nstored, check_deferred);
 	if (error == NULL)
 		count_rows(filed, kind, chosen, nstored);
 	pfree(chosen);
@@ -473,17 +595,97 @@ file_element(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
 }
 
 /*
+ * What a fallback is to keep of an object, or NULL if it is no fallback's.
+ */
+static Jsonb *
+leftover_of(const WebhookKind *kind, const WaRows *rows,
+			const WebhookElement *element)
+{
+	const Datum *left;
+
+	if (kind->tables[element->rows[0].table].filing != WA_FALLBACK)
+		return NULL;
+	left = column_at(kind, rows, &element->rows[0], "");
+	return left ? DatumGetJsonbP(*left) : NULL;
+}
+
+/*
+ * What a row has in the column that is fed from a path, or NULL.
+ */
+static const Datum *
+column_at(const WebhookKind *kind, const WaRows *rows, const WebhookRow *row,
+		  const char *path)
+{
+	const WaTable *table = &kind->tables[row->table];
+
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		int			c = i;
+		int			place;
+
+		if (strcmp(table->columns[i].path, path) != 0)
+			continue;
+
+		/* it is found where the column is listed first */
+		while (c > 0 && strcmp(table->columns[c - 1].name,
+							   table->columns[i].name) == 0)
+			c--;
+
+		/* what is in the object is not to be had from outside */
+		if (path[0] == '/' && table->columns[c].path[0] != '/')
+			continue;
+		place = row->row * table->ncolumns + c;
+		if (!rows[row->table].nulls[place])
+			return &rows[row->table].values[place];
+	}
+	return NULL;
+}
+
+/*
  * Keep objects that could not be filed, each as a webhook of its own.
  */
 static void
-park(const WebhookKind *kind, Jsonb *document, JsonbContainer **sources,
-	 ErrorData **errors, int nparked)
+park(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
+	 const WaCut *cuts, const WebhookElement *elements, int nelements)
 {
 	Jsonb	  **parts = wa_prune_cut_out(wa_shredder_root(kind->shredder),
-										 document, sources, nparked);
+										 document, cuts, nelements);
 
-	for (int i = 0; i < nparked; i++)
-		wa_archive_park(parts[i], errors[i]);
+	for (int i = 0; i < nelements; i++)
+	{
+		const Datum *time = NULL;
+
+		/* a contact was seen at the time of the messages that were beside it */
+		for (int j = 0; j < elements[i].nrows && time == NULL; j++)
+			time = column_at(kind, rows, &elements[i].rows[j], "/entry.time");
+		if (time != NULL)
+			parts[i] = with_entry_time(parts[i], DatumGetTimestampTz(*time));
+		wa_archive_park(parts[i], elements[i].error);
+	}
+}
+
+/*
+ * Set the time of a webhook's entry.
+ */
+static Jsonb *
+with_entry_time(Jsonb *webhook, TimestampTz time)
+{
+	Datum		path[] = {
+		CStringGetTextDatum("entry"),
+		CStringGetTextDatum("0"),
+		CStringGetTextDatum("time")
+	};
+	ArrayType  *array = construct_array(path, lengthof(path), TEXTOID, -1,
+										false, TYPALIGN_INT);
+	char	   *seconds = psprintf(INT64_FORMAT,
+								   (int64) timestamptz_to_time_t(time));
+
+	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set,
+											  JsonbPGetDatum(webhook),
+											  PointerGetDatum(array),
+											  DirectFunctionCall1(jsonb_in,
+																  CStringGetDatum(seconds)),
+											  BoolGetDatum(true)));
 }
 
 /*
@@ -510,27 +712,36 @@ is_foreign(Jsonb *document)
  */
 static ErrorData *
 store_in_subtransaction(const WebhookKind *kind, const WaRows *rows,
-						uint64 *nstored)
+						uint64 *nstored, bool check_deferred)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
+	ErrorContextCallback *outer_context = error_context_stack;
+	int			level = GetCurrentTransactionNestLevel();
 	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
 	PG_TRY();
 	{
-		wa_store_rows(kind->store, rows, nstored);
-		if (wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows))
+		/* the caller's statement may have secrets, and errors are kept */
+		error_context_stack = NULL;
+
+		if (rows != NULL)
+			wa_store_rows(kind->store, rows, nstored);
+		if (check_deferred)
 			check_deferred_constraints();
+		MemoryContextSwitchTo(oldcontext);
 		ReleaseCurrentSubTransaction();
+		error_context_stack = outer_context;
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(oldcontext);
 		error = CopyErrorData();
 		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		while (GetCurrentTransactionNestLevel() > level)
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(oldcontext);
@@ -542,19 +753,33 @@ store_in_subtransaction(const WebhookKind *kind, const WaRows *rows,
 }
 
 /*
- * Have checked now what would be checked when the transaction commits, where
+ * See if what is deferred to the end of the transaction will hold.  There,
  * nobody could part the element that is to blame from the others.
+ *
+ * This is only a rehearsal: when its subtransaction is rolled back, everything
+ * is deferred again, as it was, whatever had been said by SET CONSTRAINTS.
  */
 static void
 check_deferred_constraints(void)
 {
-	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+	ConstraintsSetStmt *set_all_immediate = makeNode(ConstraintsSetStmt);
 
-	AfterTriggerSetState(statement);
+	BeginInternalSubTransaction(NULL);
+	AfterTriggerSetState(set_all_immediate);
+	RollbackAndReleaseCurrentSubTransaction();
+}
 
-	/* what comes next may again be right only in the end */
-	statement->deferred = true;
-	AfterTriggerSetState(statement);
+/*
+ * Is there something deferred that rows may have to do with, and that would
+ * hold without them?  What the caller has left to do in the same transaction
+ * is not to be blamed on a webhook.
+ */
+static bool
+is_deferred_checkable(const WebhookKind *kind, const WaRows *rows)
+{
+	if (!wa_hooks_exist() && !wa_store_may_be_deferred(kind->store, rows))
+		return false;
+	return store_in_subtransaction(kind, NULL, NULL, true) == NULL;
 }
 
 /*

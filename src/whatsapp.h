@@ -36,7 +36,9 @@ typedef enum WaType
 {
 	WA_TEXT,					/* a string, or a number as it is written */
 	WA_INT,						/* a number that fits, in a string or not */
-	WA_TIME,					/* seconds since 1970, in a string or not */
+	WA_TIME,					/* seconds since 1970, in a string or not; of
+								 * several the latest, */
+	WA_FIRST_TIME,				/* or the earliest */
 	WA_BOOL,					/* true or false */
 	WA_JSON,					/* whatever it is */
 	WA_EMBEDDED					/* a string that is a JSON document */
@@ -99,7 +101,8 @@ typedef struct WaTable
 
 	/* the hooks that are called for rows that are new, or NULL; */
 	const char *hook;
-	const char *content_hook;	/* and for those that something better took */
+	const char *content_hook;	/* and for those that something better took, */
+	const char *content;		/* if this is so of the row t; or NULL */
 } WaTable;
 
 /* The rows made for one table */
@@ -131,8 +134,8 @@ typedef struct WaNode
 	bool		keeps;			/* one of these keeps the object whole */
 	int			fallback;		/* a table, or -1 */
 	bool		understood;		/* a scalar here needs no column */
-	bool		tells;			/* a value in here is for rows that may be
-								 * elsewhere */
+	uint64		told;			/* bit set: a value in here is for their rows,
+								 * which may be elsewhere */
 	WaTarget   *fed;			/* by a value here */
 	WaTarget   *given;			/* at the end of an object here */
 } WaNode;
@@ -172,6 +175,7 @@ typedef struct WaRequest
  * A query of ours, and its plan once it has been executed.
  */
 #define WA_MAX_PARAMS	64
+#define WA_MAX_KEYS		4		/* columns of a table's key */
 
 typedef struct WaQuery
 {
@@ -234,6 +238,13 @@ typedef struct WaSocketEvent
 	bool		failed;
 } WaSocketEvent;
 
+/* An object that is to be cut out of a document; see prune.c */
+typedef struct WaCut
+{
+	JsonbContainer *object;
+	Jsonb	   *instead;		/* of it, if not NULL */
+} WaCut;
+
 typedef struct WaShredder WaShredder;
 typedef struct WaStore WaStore;
 
@@ -258,7 +269,7 @@ extern void wa_prune_sort(JsonbContainer **objects, int nobjects);
 extern Jsonb *wa_prune_leftover(const WaNode *node, const JsonbValue *object,
 								JsonbContainer *const *filed, int nfiled);
 extern Jsonb **wa_prune_cut_out(const WaNode *root, Jsonb *document,
-								JsonbContainer *const *wanted, int nwanted);
+								const WaCut *cuts, int ncuts);
 
 /* in shred.c */
 extern WaShredder *wa_shredder_create(const WaTable *tables, int ntables,
@@ -269,6 +280,7 @@ extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
 /* in query.c */
 extern void wa_connect(void);
 extern void wa_execute(WaQuery *query, Datum *values, const char *nulls);
+extern void wa_execute_latest(WaQuery *query);
 
 /* in hooks.c */
 extern bool wa_hooks_exist(void);

@@ -99,4 +99,5 @@ CALL pg_temp.send();
 SELECT direction, body, outbox_id IS NOT NULL AS ours, element #>> '{text,body}' AS element FROM whatsapp.messages;
 SELECT field, event, element #>> '{text,body}' AS element FROM whatsapp.events;
 
-DROP EXTENSION whatsapp CASCADE;
+DROP FUNCTION pg_temp.file, pg_temp.echo;
+DROP EXTENSION whatsapp;

@@ -300,7 +300,7 @@ CREATE FUNCTION whatsapp.url_expiry(url text, at timestamptz) RETURNS timestampt
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
 	WHEN url ~ '[?&]ext=[0-9]{1,11}(&|$)'
-		THEN 'epoch'::timestamptz + make_interval(secs => substring(url FROM '[?&]ext=([0-9]+)')::double precision)
+		THEN 'epoch'::timestamptz + make_interval(secs => substring(url FROM '[?&]ext=([0-9]{1,11})(?:&|$)')::double precision)
 	WHEN url IS NOT NULL THEN at + interval '5 minutes'
 END;
 COMMENT ON FUNCTION whatsapp.url_expiry(text, timestamptz) IS 'until when the URL of a medium works: what it says itself, or five minutes after the message''s time, as Meta''s URLs live no longer';
@@ -1286,7 +1286,7 @@ COMMENT ON COLUMN whatsapp.history_chunks.received_at IS 'when it came to be her
 CREATE VIEW whatsapp.business_app_contacts WITH (security_invoker = true) AS
 WITH news AS (
 	SELECT e.waba_id, e.phone_number_id, e.at, e.received_at,
-		(coalesce(e.at, '-infinity'), e.received_at, e.event_id) AS age,
+		(coalesce(e.at, '-infinity'), e.element ->> 'action' IS NOT DISTINCT FROM 'remove', e.event_id) AS age,
 		e.element ->> 'action' AS action,
 		nullif(e.element #>> '{contact,user_id}', '') AS user_id,
 		e.element #>> '{contact,parent_user_id}' AS parent_user_id,
@@ -1390,10 +1390,16 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'whatsapp_hooks_changed';
 COMMENT ON FUNCTION whatsapp.hooks_changed() IS 'has all sessions read whatsapp.hooks again';
 
-CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON whatsapp.hooks
-	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.hooks_changed();
+-- for each row, as they may come by logical replication
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON whatsapp.hooks
+	FOR EACH ROW EXECUTE FUNCTION whatsapp.hooks_changed();
 ALTER TABLE whatsapp.hooks ENABLE ALWAYS TRIGGER changed;
 COMMENT ON TRIGGER changed ON whatsapp.hooks IS 'has all sessions read it again';
+
+CREATE TRIGGER emptied AFTER TRUNCATE ON whatsapp.hooks
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.hooks_changed();
+ALTER TABLE whatsapp.hooks ENABLE ALWAYS TRIGGER emptied;
+COMMENT ON TRIGGER emptied ON whatsapp.hooks IS 'has all sessions read it again';
 
 CREATE FUNCTION whatsapp.hook_argument(event text) RETURNS regtype
 LANGUAGE sql STABLE PARALLEL SAFE

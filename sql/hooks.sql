@@ -442,5 +442,11 @@ ROLLBACK;
 SELECT messages FROM whatsapp.ingest_unsigned(app.message('back again', 'text', 1750101000));
 SELECT * FROM app.calls();
 
+-- what is put into the table by hand does not become any SQL
+INSERT INTO whatsapp.hooks (event, function) VALUES ('message', '(SELECT 1), app.on_message');
+SELECT messages FROM whatsapp.ingest_unsigned(app.message('by hand', 'text', 1750101000));
+DELETE FROM whatsapp.hooks;
+SELECT messages FROM whatsapp.ingest_unsigned(app.message('by hand', 'text', 1750101000));
+
 DROP EXTENSION whatsapp CASCADE;
 DROP SCHEMA app CASCADE;

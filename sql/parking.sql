@@ -431,5 +431,41 @@ SELECT app.differences();
 SELECT sum(messages + statuses + events) AS new FROM whatsapp.replay(true);
 SELECT app.differences();
 
+-- what was parked is filed whatever it has, as it was written here
+SELECT app.empty();
+ALTER TABLE whatsapp.messages ADD CONSTRAINT refuse CHECK (message_id <> 'odd');
+SELECT messages, parked FROM whatsapp.ingest_unsigned(format('{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"1","of_mars":1},
+	"messages":[{"id":"odd","number":1%s,"deep":%s}]}}]}]}', repeat('0', 500), repeat('[', 100) || repeat(']', 100))::jsonb);
+SELECT state, length(body) > 700 AS whole FROM whatsapp.webhooks;
+ALTER TABLE whatsapp.messages DROP CONSTRAINT refuse;
+SELECT messages, events, parked, unreadable FROM whatsapp.replay();
+SELECT message_id, length(element ->> 'number') FROM whatsapp.messages;
+SELECT field, element #> '{value,metadata}' AS metadata FROM whatsapp.events;
+
+-- what a caller has left to the end of his transaction is done by himself
+SELECT whatsapp.add_hook('message', 'app.nothing');
+CREATE ROLE regress_whatsapp_front;
+GRANT USAGE ON SCHEMA whatsapp TO regress_whatsapp_front;
+GRANT EXECUTE ON FUNCTION whatsapp.handle_webhook(text, text, text, bytea) TO regress_whatsapp_front;
+SELECT whatsapp.sign('{"object":"x"}', 'secret') AS signature \gset
+SET SESSION AUTHORIZATION regress_whatsapp_front;
+SET client_min_messages = notice;
+CREATE TEMP TABLE mine (a integer);
+CREATE FUNCTION pg_temp.who() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'done by %', current_user;
+	RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER who AFTER INSERT ON mine DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pg_temp.who();
+BEGIN;
+INSERT INTO mine VALUES (1);
+SELECT status FROM whatsapp.handle_webhook('POST', NULL, :'signature', '{"object":"x"}');
+COMMIT;
+DROP TABLE mine;
+DROP FUNCTION pg_temp.who;
+RESET SESSION AUTHORIZATION;
+DROP OWNED BY regress_whatsapp_front;
+DROP ROLE regress_whatsapp_front;
+
 DROP EXTENSION whatsapp CASCADE;
 DROP SCHEMA app CASCADE;

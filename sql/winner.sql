@@ -67,6 +67,22 @@ CALL pg_temp.both_orders(
 	'smb_message_echoes "message_echoes":[{"id":"m","from":"15550100200","to":"2","timestamp":"1750101000","type":"text","text":{"body":"from the phone"}}]',
 	'standby "standby":{"message_echoes":[{"id":"m","timestamp":"1750101000","message":{"recipient":"US.2","type":"text","text":{"body":"from an agent"}}}]}');
 
+-- sides in a history: who has sent it counts, then to whom
+SELECT messages FROM pg_temp.file('history', '"history":[{"threads":[{"id":"2","messages":[
+	{"id":"in","from":"2","to":"15550100200"},{"id":"out","from":"+1 (555) 010-0200"},{"id":"to","to":"2"},{"id":"neither"}]}]}]');
+SELECT message_id, direction, wa_id FROM whatsapp.messages ORDER BY message_id COLLATE "C";
+DELETE FROM whatsapp.messages;
+SELECT events FROM pg_temp.file('history', '"history":[{"threads":[{"id":"elsewhere","context":{"wa_id":"2"},"messages":[{"id":"told","from":"3"}]}]}]');
+SELECT field, element #> '{value,history}' AS history FROM whatsapp.events WHERE event IS NULL;
+DELETE FROM whatsapp.messages;
+DELETE FROM whatsapp.events;
+DELETE FROM whatsapp.contacts;
+
+-- until when a URL can be had: what makes no sense is not believed
+SELECT url, whatsapp.url_expiry(url, '2025-06-16 12:00Z')
+FROM unnest(ARRAY['https://x/?ext=1750101000', 'https://x/?mid=1&ext=1750101000&hash=2', 'https://x/?ext=99999999999999999999&ext=1', 'https://x/?ext=soon', 'https://x/', NULL]) url;
+SELECT whatsapp.media_digest(d) FROM unnest(ARRAY[repeat('0f', 32), 'c2hhMjU2LWV4YW1wbGUtYmFzZTY0LXZhbHVlLTAwMDE=', 'x', NULL]) d;
+
 -- two statuses of one word, and preferences
 CALL pg_temp.both_orders(
 	'messages "statuses":[{"id":"m","status":"sent","timestamp":"1750101002","recipient_id":"2"}]',

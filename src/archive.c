@@ -50,8 +50,11 @@ static WaQuery list_webhooks = {
 };
 
 static WaQuery take_webhook = {
-	.sql = "UPDATE whatsapp.webhooks w SET state = 'filed'"
-	" WHERE w.webhook_id OPERATOR(pg_catalog.=) $1 RETURNING w.body",
+	.sql = "WITH was AS (SELECT o.webhook_id, o.state FROM whatsapp.webhooks o"
+	" WHERE o.webhook_id OPERATOR(pg_catalog.=) $1 FOR UPDATE)"
+	" UPDATE whatsapp.webhooks w SET state = 'filed' FROM was"
+	" WHERE w.webhook_id OPERATOR(pg_catalog.=) was.webhook_id"
+	" RETURNING w.body, was.state OPERATOR(pg_catalog.=) 'parked'",
 	.nargs = 1,
 	.types = {BYTEAOID},
 };
@@ -115,16 +118,20 @@ wa_archive_list(bool everything, int *nids)
 
 /*
  * Get the body of a webhook, to file it again, or NULL if it is gone.  It
- * counts as filed, unless it is kept once more.
+ * counts as filed, unless it is kept once more.  One that was parked has been
+ * written by us.
  */
 bytea *
-wa_archive_take(Datum id)
+wa_archive_take(Datum id, bool *was_parked)
 {
 	bool		isnull;
 
 	wa_execute(&take_webhook, &id, NULL);
 	if (SPI_processed == 0)
 		return NULL;
+	*was_parked = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+											 SPI_tuptable->tupdesc, 2,
+											 &isnull));
 	return DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0],
 										 SPI_tuptable->tupdesc, 1, &isnull));
 }

@@ -23,6 +23,13 @@
 #define JsonActionDone()	return
 #endif
 
+/* 16: an error may be returned rather than raised */
+#if PG_VERSION_NUM >= 160000
+#define parse_qualified_name(name)	stringToQualifiedNameList(name, NULL)
+#else
+#define parse_qualified_name(name)	stringToQualifiedNameList(name)
+#endif
+
 /* 17: a lexing context may be given, to be filled in */
 #if PG_VERSION_NUM >= 170000
 #define make_lex_context(json, len) \

@@ -308,14 +308,16 @@ count_keys(Jsonb *document)
 }
 
 /*
- * Is it sure that numeric can hold a number?
+ * Is it sure that numeric can hold a number, and will not be long when it is
+ * written without exponent?
  */
 static bool
 is_modest_number(const char *token)
 {
 	const char *exponent = strpbrk(token, "eE");
 
-	if (strlen(token) > MAX_NUMBER_LEN)
+	if (exponent != NULL && strlen(exponent + 1) > MAX_EXPONENT_LEN)
 		return false;
-	return exponent == NULL || strlen(exponent + 1) <= MAX_EXPONENT_LEN;
+	return strlen(token) + (exponent ? abs(atoi(exponent + 1)) : 0) <=
+		MAX_NUMBER_LEN;
 }

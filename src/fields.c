@@ -3,8 +3,9 @@
  * fields.c
  *	  What is in webhooks, and in which tables it goes.
  *
- * There is nothing here but tables of paths, and a function that lists them;
- * shred.c and store.c do as they say.  To record one more field, add its column here and to the install
+ * There is nothing here but tables of paths, with what SQL makes of the values
+ * found there, and a function that lists them; shred.c and store.c do as they
+ * say.  To record one more field, add its column here and to the install
  * script.  A field that stands in several places is listed with each, the
  * place to be preferred first.
  *
@@ -214,8 +215,9 @@ static const WaComputed standby_echo_computed[] =
 	DIGITS(column) " OPERATOR(pg_catalog.=) " DIGITS("display")
 
 #define IS_OURS \
-	"(r.addressee IS NOT NULL OR r.addressee_user_id IS NOT NULL" \
-	" OR coalesce(" IS_OUR_NUMBER("sender") ", false))"
+	"CASE WHEN " IS_OUR_NUMBER("sender") " THEN true" \
+	" WHEN " IS_OUR_NUMBER("addressee") " THEN false" \
+	" ELSE r.addressee IS NOT NULL OR r.addressee_user_id IS NOT NULL END"
 
 #define OTHER_SIDE(what, thread) \
 	"coalesce(CASE WHEN " IS_OURS " THEN r.addressee" what \
@@ -242,52 +244,20 @@ static const WaComputed history_computed[] =
 };
 
 /*
- * What is known of a message beside its element: what its statuses told.  Of
- * several the least, as any will do, but it must not be that which came first.
+ * Who a message went to is what its element tells, and only as long as there
+ * is none what its statuses told: of several the least, as any will do, but it
+ * must not be that which came first.
  */
-#define NOT_OF_GROUP \
-	"s.element OPERATOR(pg_catalog.->>) 'recipient_type'" \
-	" IS DISTINCT FROM 'group'"
-
-#define TOLD_GROUP \
-	"coalesce(s.element OPERATOR(pg_catalog.->>) 'group_id'," \
-	" CASE WHEN NOT (" NOT_OF_GROUP ") THEN s.wa_id END)"
-
-#define OF_STATUSES(value, where) \
-	"(SELECT min(" value ") FROM whatsapp.statuses s" \
-	" WHERE s.phone_number_id OPERATOR(pg_catalog.=) t.phone_number_id" \
-	" AND s.message_id OPERATOR(pg_catalog.=) t.message_id" \
-	" AND " where ")"
-
-#define IS_OF_STATUSES(column, value, where) \
-	"EXISTS (SELECT FROM whatsapp.statuses s" \
-	" WHERE s.phone_number_id OPERATOR(pg_catalog.=) t.phone_number_id" \
-	" AND s.message_id OPERATOR(pg_catalog.=) t.message_id" \
-	" AND " value " OPERATOR(pg_catalog.=) " column " AND " where ")"
-
-/* what an element tells stays, unless it is one of those */
-#define SETTLED_BY_STATUS(column, value, where) \
-	{column, "CASE WHEN w." column " IS NULL OR " \
-	IS_OF_STATUSES("w." column, value, where) \
-	" THEN " OF_STATUSES(value, where) " ELSE w." column " END"}
-
-#define TOLD_BY_STATUS(column, value, where) \
-	"CASE WHEN excluded." column " IS NULL" \
-	" OR excluded." column " OPERATOR(pg_catalog.=) t." column \
-	" THEN t." column " WHEN t." column " IS NULL THEN excluded." column \
-	" WHEN t.element IS NULL THEN least(t." column ", excluded." column ")" \
-	" WHEN " IS_OF_STATUSES("t." column, value, where) \
-	" THEN " OF_STATUSES(value, where) " ELSE t." column " END"
+#define TOLD_BY_STATUS(column) \
+	"CASE WHEN t.element IS NULL THEN least(t." column ", excluded." column ")" \
+	" ELSE t." column " END"
 
 #define TELLS_OTHER(column) \
-	"excluded." column " IS NOT NULL" \
+	"t.element IS NULL AND excluded." column " IS NOT NULL" \
 	" AND excluded." column " IS DISTINCT FROM t." column
 
 static const WaComputed message_settled[] =
 {
-	SETTLED_BY_STATUS("wa_id", "s.wa_id", NOT_OF_GROUP),
-	SETTLED_BY_STATUS("user_id", "s.user_id", "true"),
-	SETTLED_BY_STATUS("group_id", TOLD_GROUP, "true"),
 	{"error_code", "CASE WHEN t.status IS NULL"
 	" THEN w.error_code ELSE t.error_code END"},
 	{NULL}
@@ -483,7 +453,7 @@ static const WaColumn message_status_columns[] =
 
 /* the recipient is a person or a group, and only the type tells */
 #define LEAST_TOLD(value) \
-	"min(" value ") OVER (PARTITION BY r.phone_number_id, r.message_id)"
+	"pg_catalog.min(" value ") OVER (PARTITION BY r.phone_number_id, r.message_id)"
 
 static const WaComputed message_status_computed[] =
 {
@@ -500,18 +470,17 @@ static const char *const call_types[] = {"call", NULL};
 static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
 
 /*
- * Of two statuses the one that is farther, or of two that are as far, the one
- * that was there first.
+ * Of two statuses the one that is farther, or of two that are as far, the
+ * earlier.
  */
 #define IS_FARTHER \
 	"(t.status IS NULL" \
 	" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)" \
 	" whatsapp.status_rank(t.status)" \
 	" OR excluded.status OPERATOR(pg_catalog.=) t.status" \
-	" AND excluded.status_at IS NOT NULL" \
-	" AND (t.status_at IS NULL" \
-	" OR (excluded.status_at, coalesce(excluded.error_code, 0))" \
-	" OPERATOR(pg_catalog.<) (t.status_at, coalesce(t.error_code, 0))))"
+	" AND (coalesce(excluded.status_at, 'infinity')," \
+	" coalesce(excluded.error_code, 0)) OPERATOR(pg_catalog.<)" \
+	" (coalesce(t.status_at, 'infinity'), coalesce(t.error_code, 0)))"
 
 #define FARTHEST(column) \
 	"CASE WHEN " IS_FARTHER " THEN excluded." column " ELSE t." column " END"
@@ -523,6 +492,7 @@ static const WaColumn history_status_columns[] =
 	{"message_id", "id", WA_TEXT, true},
 	{"told", "history_context.status", WA_TEXT, true,.unstored = true},
 	{"status_at", "timestamp", WA_TIME},
+	{"error_code", "errors.code", WA_INT},
 	SIDE_COLUMNS,
 	THREAD_COLUMNS,
 };
@@ -879,13 +849,41 @@ static const WaColumn error_columns[] =
 	{"code", "code", WA_TEXT, true,.unstored = true},
 };
 
-static const WaColumn group_event_columns[] = {EVENT_COLUMNS("type", "timestamp")};
-static const WaColumn user_action_columns[] = {EVENT_COLUMNS("action_type", "timestamp")};
-static const WaColumn named_event_columns[] = {EVENT_COLUMNS("event_name", "timestamp")};
-static const WaColumn state_sync_columns[] = {EVENT_COLUMNS("action", "metadata.timestamp")};
-static const WaColumn user_id_update_columns[] = {EVENT_COLUMNS("=user_id_update", "timestamp")};
-static const WaColumn summary_columns[] = {EVENT_COLUMNS("=conversation_context", VALUE "messages.timestamp")};
-static const WaColumn chunk_columns[] = {EVENT_COLUMNS("=chunk", "timestamp")};
+static const WaColumn group_event_columns[] =
+{
+	EVENT_COLUMNS("type", "timestamp"),
+};
+
+static const WaColumn user_action_columns[] =
+{
+	EVENT_COLUMNS("action_type", "timestamp"),
+};
+
+static const WaColumn named_event_columns[] =
+{
+	EVENT_COLUMNS("event_name", "timestamp"),
+};
+
+static const WaColumn state_sync_columns[] =
+{
+	EVENT_COLUMNS("action", "metadata.timestamp"),
+};
+
+static const WaColumn user_id_update_columns[] =
+{
+	EVENT_COLUMNS("=user_id_update", "timestamp"),
+};
+
+static const WaColumn summary_columns[] =
+{
+	EVENT_COLUMNS("=conversation_context", VALUE "messages.timestamp"),
+};
+
+static const WaColumn chunk_columns[] =
+{
+	EVENT_COLUMNS("=chunk", "timestamp"),
+};
+
 
 /* changes that are not filed, or not wholly, in tables of their own */
 static const WaColumn change_columns[] =
@@ -900,8 +898,8 @@ static const WaColumn change_columns[] =
 	{"event", "value.type", WA_TEXT},
 	{"event", "value.alert_info.alert_type", WA_TEXT},
 	{"event", "value.status", WA_TEXT},
-	{"at", "/entry.time", WA_TIME},
 	{"at", "value.timestamp", WA_TIME},
+	{"at", "/entry.time", WA_TIME},
 	{"element", "", WA_JSON},
 };
 
@@ -1106,9 +1104,9 @@ const WaTable wa_fields_tables[] =
 		.best_first = "whatsapp.status_rank(r.status) DESC,"
 		" r.status_at NULLS LAST, coalesce(r.error_code, 0)",
 		.on_conflict = "DO UPDATE SET"
-		" wa_id = " TOLD_BY_STATUS("wa_id", "s.wa_id", NOT_OF_GROUP) ","
-		" user_id = " TOLD_BY_STATUS("user_id", "s.user_id", "true") ","
-		" group_id = " TOLD_BY_STATUS("group_id", TOLD_GROUP, "true") ","
+		" wa_id = " TOLD_BY_STATUS("wa_id") ","
+		" user_id = " TOLD_BY_STATUS("user_id") ","
+		" group_id = " TOLD_BY_STATUS("group_id") ","
 		" status = " FARTHEST("status") ","
 		" status_at = " FARTHEST("status_at") ","
 		" error_code = " FARTHEST("error_code")
@@ -1127,10 +1125,11 @@ const WaTable wa_fields_tables[] =
 		" IS NOT NULL",
 		.key = "phone_number_id, message_id",
 		.best_first = "whatsapp.status_rank(" TOLD_STATUS ") DESC,"
-		" r.status_at NULLS LAST",
+		" r.status_at NULLS LAST, coalesce(r.error_code, 0)",
 		.on_conflict = "DO UPDATE SET"
 		" status = " FARTHEST("status") ","
-		" status_at = " FARTHEST("status_at")
+		" status_at = " FARTHEST("status_at") ","
+		" error_code = " FARTHEST("error_code")
 		" WHERE " IS_FARTHER,
 	},
 	{

@@ -24,8 +24,10 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "whatsapp.h"
 
 typedef struct Hook
@@ -50,6 +52,7 @@ static int	calls_depth = 0;
 
 static void call_hook(Hook *hook, Oid row_type, Datum row);
 static void load_hooks(void);
+static const char *quoted_name(char *function);
 static void forget_hooks(Datum arg, Oid relid);
 static void explain_failure(void *arg);
 
@@ -159,7 +162,7 @@ load_hooks(void)
 		Hook	   *hook = &hooks[i];
 
 		hook->event = pstrdup(SPI_getvalue(tuple, desc, 1));
-		hook->function = pstrdup(SPI_getvalue(tuple, desc, 2));
+		hook->function = quoted_name(SPI_getvalue(tuple, desc, 2));
 		hook->call.sql = psprintf("SELECT %s($1)", hook->function);
 		hook->call.nargs = 1;
 	}
@@ -169,6 +172,24 @@ load_hooks(void)
 
 	/* it may have changed once more while it was read */
 	hooks_are_valid = changes == nchanges;
+}
+
+/*
+ * Quote the name of a function and its schema once more: what is in the table
+ * need not have been put there by add_hook(), and must not become any SQL.
+ */
+static const char *
+quoted_name(char *function)
+{
+	List	   *names = parse_qualified_name(function);
+
+	if (list_length(names) != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("hook \"%s\" is not a schema and a function", function),
+				 errhint("Add hooks with whatsapp.add_hook().")));
+	return quote_qualified_identifier(strVal(linitial(names)),
+									  strVal(lsecond(names)));
 }
 
 static void

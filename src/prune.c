@@ -58,6 +58,8 @@ static Jsonb *enclose(const PruneCut *cut, const PruneStep *way,
 					  const WaNode *node, const WaCut *wanted);
 static void push_context(JsonbParseState **state, const PruneStep *step,
 						 uint64 tables);
+static void push_told(JsonbParseState **state, const WaNode *node,
+					  JsonbValue *value, uint64 tables);
 static bool is_context(const WaNode *node, const JsonbValue *value,
 					   uint64 tables);
 static uint64 tables_in(const WaNode *node);
@@ -353,9 +355,32 @@ push_context(JsonbParseState **state, const PruneStep *step, uint64 tables)
 				 is_context(child, &member, tables))
 		{
 			pushJsonbValue(state, WJB_KEY, &key);
-			pushJsonbValue(state, WJB_VALUE, &member);
+			push_told(state, child, &member, tables);
 		}
 	}
+}
+
+/*
+ * Push what a member tells, without what else may be in it.
+ */
+static void
+push_told(JsonbParseState **state, const WaNode *node, JsonbValue *value,
+		  uint64 tables)
+{
+	PruneStep	step = {.node = node};
+
+	if (node->tables != 0 || value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
+	{
+		pushJsonbValue(state, WJB_VALUE, value);
+		return;
+	}
+
+	check_stack_depth();
+	step.object = value->val.binary.data;
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_context(state, &step, tables);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 /*
@@ -369,6 +394,9 @@ is_context(const WaNode *node, const JsonbValue *value, uint64 tables)
 	if (node->tables != 0)
 		return (node->told & tables) != 0 && value->type == jbvBinary &&
 			JsonContainerIsObject(value->val.binary.data);
+	if (node->first_child == NULL && value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data))
+		return false;
 	return tables_in(node) == 0 &&
 		((node->told & tables) != 0 || is_understood(node));
 }

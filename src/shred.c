@@ -6,8 +6,8 @@
  * A WaTable says which objects of a document make a row, and its WaColumns
  * where in the document the columns of that row are found.  The paths are
  * grown into one tree, and a document is walked along it once.  It is the
- * path that says what an object is: no decision hangs on a member that says
- * so, and the order of members does not matter.
+ * path that says what an object is, and at most its "type" beside, and the
+ * order of members does not matter.
  *
  * A value is held until the end of the innermost object that encloses both it
  * and the row's object, and is then given to all rows that began inside that
@@ -39,6 +39,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -136,7 +137,8 @@ wa_shredder_create(const WaTable *tables, int ntables,
 {
 	WaShredder *shredder = palloc0(sizeof(WaShredder));
 
-	Assert(ntables <= MAX_TABLES);
+	if (ntables > MAX_TABLES)
+		elog(ERROR, "too many tables for a webhook");
 
 	shredder->tables = tables;
 	shredder->ntables = ntables;
@@ -482,6 +484,10 @@ hold_value(ShredState *state, const WaTarget *target,
 {
 	Datum		datum;
 
+	/* the first is held, but for times: there is no need to look at more */
+	if (state->held[target->slot] && target->type != WA_TIME &&
+		target->type != WA_FIRST_TIME)
+		return false;
 	if (!convert_value(target->type, value, &datum))
 		return false;
 
@@ -626,10 +632,6 @@ give_values(ShredState *state, const WaNode *node, const int *first_row)
 		if (!state->held[target->slot])
 			continue;
 		state->held[target->slot] = false;
-		if (state->receipt[target->slot] >= 0 &&
-			first_row[target->table] < rows->nrows &&
-			state->shredder->tables[target->table].filing == WA_MUST)
-			state->received[state->receipt[target->slot]] = true;
 
 		for (int r = first_row[target->table]; r < rows->nrows; r++)
 		{
@@ -640,6 +642,13 @@ give_values(ShredState *state, const WaNode *node, const int *first_row)
 				rows->values[i] = state->values[target->slot];
 				rows->nulls[i] = false;
 			}
+			else if (target->type != WA_TEXT ||
+					 !datumIsEqual(rows->values[i],
+								   state->values[target->slot], false, -1))
+				continue;
+			if (state->receipt[target->slot] >= 0 &&
+				state->shredder->tables[target->table].filing == WA_MUST)
+				state->received[state->receipt[target->slot]] = true;
 		}
 	}
 }

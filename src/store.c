@@ -4,9 +4,9 @@
  *	  Put the rows that shred.c made into their tables.
  *
  * The INSERT for a table is written from the same WaTable that says how its
- * rows are made, and is planned once in the life of a backend.  There are two
- * of it: one for a single row, as most webhooks have, and one for any number
- * of rows, which come as arrays.
+ * rows are made, and is planned once in the life of a backend.  There is one
+ * for a single row, as most webhooks have, and one for any number of rows,
+ * which come as arrays; and the same again for when rows are to be returned.
  *
  * Of several rows with one key only the best is taken, so that no row of a
  * table is touched twice.  Keys go in order, so that two backends that store
@@ -265,7 +265,6 @@ append_calls(List *calls, int t, const WaTable *table)
 		const char *what = SPI_getvalue(tuple, desc, 1);
 		const char *hook;
 		StoreCall  *call;
-		StringInfoData words;
 
 		if (what == NULL)
 			continue;
@@ -278,17 +277,17 @@ append_calls(List *calls, int t, const WaTable *table)
 		call->hook = hook;
 		call->ord = list_length(calls);
 		call->nkeys = Min(desc->natts - 1, WA_MAX_KEYS);
-		initStringInfo(&words);
-		appendStringInfoString(&words, hook);
+		call->words = hook;
 		for (int k = 0; k < call->nkeys; k++)
 		{
+			const char *word = SPI_getvalue(tuple, desc, k + 2);
 			bool		isnull;
 
 			call->keys[k] = SPI_getbinval(tuple, desc, k + 2, &isnull);
 			call->types[k] = SPI_gettypeid(desc, k + 2);
-			appendStringInfo(&words, "\n%s", SPI_getvalue(tuple, desc, k + 2));
+			call->words = psprintf("%s %zu:%s", call->words, strlen(word),
+								   word);
 		}
-		call->words = words.data;
 		calls = lappend(calls, call);
 	}
 	return calls;

@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -74,7 +75,12 @@ static WebhookKind ours;
 static WebhookKind foreign;
 static bool kinds_are_made = false;
 
+/* Has the caller left nothing to the end of the transaction? */
+static bool deferred_is_ours = false;
+
+static WaFiled deliver(const char *body, size_t len, const char *signature);
 static WaFiled file_bytes(const char *body, size_t len);
+static WaFiled file_parked(const bytea *body);
 static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
 static WaFiled file_document(Jsonb *document);
@@ -83,7 +89,7 @@ static void count_rows(WaFiled *filed, const WebhookKind *kind,
 					   const WaRows *rows, const uint64 *nstored);
 static void file_elements(WaFiled *filed, const WebhookKind *kind,
 						  Jsonb *document, const WaRows *rows,
-						  bool check_deferred);
+						  bool check_deferred, ErrorData *error);
 static WebhookElement *list_elements(const WebhookKind *kind,
 									 const WaRows *rows, int *nelements);
 static void find_key(const WebhookKind *kind, const WaRows *rows,
@@ -108,7 +114,7 @@ static ErrorData *store_in_subtransaction(const WebhookKind *kind,
 										  uint64 *nstored,
 										  bool check_deferred);
 static void check_deferred_constraints(void);
-static bool is_deferred_checkable(const WebhookKind *kind, const WaRows *rows);
+static bool is_deferred_ours(void);
 static bool will_pass(int sqlerrcode);
 static Datum make_result(FunctionCallInfo fcinfo, const WaFiled *filed);
 static void fill_result(const WaFiled *filed, int ord, Datum *values,
@@ -181,6 +187,7 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 				 errdetail("There are %d bodies and %d signatures.",
 						   nbodies, nsignatures)));
 
+	deferred_is_ours = is_deferred_ours();
 	oldcontext = MemoryContextSwitchTo(context);
 	for (int i = 0; i < nbodies; i++)
 	{
@@ -191,10 +198,10 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		wa_connect();
-		filed = wa_webhook_deliver(body ? VARDATA_ANY(body) : "",
-								   body ? VARSIZE_ANY_EXHDR(body) : 0,
-								   no_signature[i] ? NULL :
-								   TextDatumGetCString(signatures[i]));
+		filed = deliver(body ? VARDATA_ANY(body) : "",
+						body ? VARSIZE_ANY_EXHDR(body) : 0,
+						no_signature[i] ? NULL :
+						TextDatumGetCString(signatures[i]));
 		SPI_finish();
 
 		fill_result(&filed, i + 1, values, nulls);
@@ -215,6 +222,7 @@ whatsapp_ingest_unsigned(PG_FUNCTION_ARGS)
 	Jsonb	   *document = PG_GETARG_JSONB_P(0);
 	WaFiled		filed;
 
+	deferred_is_ours = is_deferred_ours();
 	wa_connect();
 	filed = file_document(document);
 	SPI_finish();
@@ -237,6 +245,7 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 	int			nids;
 
 	InitMaterializedSRF(fcinfo, 0);
+	deferred_is_ours = is_deferred_ours();
 	wa_connect();
 	ids = wa_archive_list(PG_GETARG_BOOL(0), &nids);
 	SPI_finish();
@@ -245,14 +254,15 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nids; i++)
 	{
 		bytea	   *body;
+		bool		was_parked;
 
 		CHECK_FOR_INTERRUPTS();
 		wa_connect();
-		body = wa_archive_take(ids[i]);
+		body = wa_archive_take(ids[i], &was_parked);
 		if (body != NULL)
 		{
-			WaFiled		filed = file_bytes(VARDATA_ANY(body),
-										   VARSIZE_ANY_EXHDR(body));
+			WaFiled		filed = was_parked ? file_parked(body) :
+			file_bytes(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
 			Datum		values[NRESULTS];
 			bool		nulls[NRESULTS];
 
@@ -274,6 +284,13 @@ whatsapp_replay(PG_FUNCTION_ARGS)
  */
 WaFiled
 wa_webhook_deliver(const char *body, size_t len, const char *signature)
+{
+	deferred_is_ours = is_deferred_ours();
+	return deliver(body, len, signature);
+}
+
+static WaFiled
+deliver(const char *body, size_t len, const char *signature)
 {
 	WaFiled		filed = {0};
 
@@ -320,6 +337,20 @@ file_bytes(const char *body, size_t len)
 	return file_document(document);
 }
 
+/*
+ * File what was parked: no more is asked of it than what jsonb asks, as it was
+ * written by us.
+ */
+static WaFiled
+file_parked(const bytea *body)
+{
+	char	   *document = pnstrdup(VARDATA_ANY(body),
+									VARSIZE_ANY_EXHDR(body));
+
+	return file_document(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+															CStringGetDatum(document))));
+}
+
 static void
 make_kinds(void)
 {
@@ -357,16 +388,19 @@ file_document(Jsonb *document)
 	WaRows	   *rows;
 	uint64	   *nstored;
 	bool		check;
+	ErrorData  *error;
 
 	make_kinds();
 	kind = is_foreign(document) ? &foreign : &ours;
 	rows = wa_shred(kind->shredder, document);
 	nstored = palloc(sizeof(uint64) * kind->ntables);
-	check = is_deferred_checkable(kind, rows);
-	if (store_in_subtransaction(kind, rows, nstored, check) == NULL)
+	check = deferred_is_ours &&
+		(wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows));
+	error = store_in_subtransaction(kind, rows, nstored, check);
+	if (error == NULL)
 		count_rows(&filed, kind, rows, nstored);
 	else
-		file_elements(&filed, kind, document, rows, check);
+		file_elements(&filed, kind, document, rows, check, error);
 	return filed;
 }
 
@@ -396,10 +430,11 @@ count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
 
 /*
  * File the elements of a document one by one, and park those that cannot be.
+ * Together they could not be, because of an error.
  */
 static void
 file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
-			  const WaRows *rows, bool check_deferred)
+			  const WaRows *rows, bool check_deferred, ErrorData *error)
 {
 	int			nelements;
 	WebhookElement *elements = list_elements(kind, rows, &nelements);
@@ -411,8 +446,8 @@ file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
 		WebhookElement *element = &elements[i];
 
 		CHECK_FOR_INTERRUPTS();
-		element->error = file_element(filed, kind, rows, element,
-									  check_deferred);
+		element->error = nelements == 1 ? error :
+			file_element(filed, kind, rows, element, check_deferred);
 		if (element->error != NULL && filed->error == NULL)
 			filed->error = element->error->message;
 	}
@@ -620,16 +655,15 @@ column_at(const WebhookKind *kind, const WaRows *rows, const WebhookRow *row,
 
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		int			c = i;
+		int			c = 0;
 		int			place;
 
 		if (strcmp(table->columns[i].path, path) != 0)
 			continue;
 
 		/* it is found where the column is listed first */
-		while (c > 0 && strcmp(table->columns[c - 1].name,
-							   table->columns[i].name) == 0)
-			c--;
+		while (strcmp(table->columns[c].name, table->columns[i].name) != 0)
+			c++;
 
 		/* what is in the object is not to be had from outside */
 		if (path[0] == '/' && table->columns[c].path[0] != '/')
@@ -727,8 +761,7 @@ store_in_subtransaction(const WebhookKind *kind, const WaRows *rows,
 		/* the caller's statement may have secrets, and errors are kept */
 		error_context_stack = NULL;
 
-		if (rows != NULL)
-			wa_store_rows(kind->store, rows, nstored);
+		wa_store_rows(kind->store, rows, nstored);
 		if (check_deferred)
 			check_deferred_constraints();
 		MemoryContextSwitchTo(oldcontext);
@@ -770,16 +803,15 @@ check_deferred_constraints(void)
 }
 
 /*
- * Is there something deferred that rows may have to do with, and that would
- * hold without them?  What the caller has left to do in the same transaction
- * is not to be blamed on a webhook.
+ * Is what is deferred to be looked at?  It is fired as the extension's owner
+ * here, so there must be nothing that the caller has left to do: he would be
+ * the owner, too, and a webhook would be blamed for what he has done.  Who has
+ * no transaction id has written nothing.
  */
 static bool
-is_deferred_checkable(const WebhookKind *kind, const WaRows *rows)
+is_deferred_ours(void)
 {
-	if (!wa_hooks_exist() && !wa_store_may_be_deferred(kind->store, rows))
-		return false;
-	return store_in_subtransaction(kind, NULL, NULL, true) == NULL;
+	return !TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
 /*

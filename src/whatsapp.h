@@ -197,7 +197,7 @@ typedef struct WaFiled
 	int			events;
 	int			duplicates;		/* and those that were */
 	int			unreadable;		/* 1 if the body is no document */
-	int			parked;			/* 1 if its rows were refused */
+	int			parked;			/* elements that were refused */
 	const char *error;			/* why, or NULL */
 } WaFiled;
 
@@ -323,7 +323,7 @@ extern void wa_archive_keep(const char *body, size_t len,
 							WaWebhookState state, const char *reason);
 extern void wa_archive_park(Jsonb *part, const ErrorData *error);
 extern Datum *wa_archive_list(bool everything, int *nids);
-extern bytea *wa_archive_take(Datum id);
+extern bytea *wa_archive_take(Datum id, bool *was_parked);
 
 /* in webhook.c */
 #define WA_MAX_BODY_SIZE	(3 * 1024 * 1024)	/* as Meta says */

@@ -67,6 +67,14 @@ CALL pg_temp.both_orders(
 	'smb_message_echoes "message_echoes":[{"id":"m","from":"15550100200","to":"2","timestamp":"1750101000","type":"text","text":{"body":"from the phone"}}]',
 	'standby "standby":{"message_echoes":[{"id":"m","timestamp":"1750101000","message":{"recipient":"US.2","type":"text","text":{"body":"from an agent"}}}]}');
 
+-- the same element, in places that say different things of it
+CALL pg_temp.both_orders(
+	'history "history":[{"threads":[{"id":"2","context":{"wa_id":"2","user_id":"US.2"},"messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"words"}}]}]}]',
+	'history "history":[{"threads":[{"id":"2","context":{"wa_id":"2","user_id":"US.1"},"messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"words"}}]}]}]');
+CALL pg_temp.both_orders(
+	'messages "messages":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"words"}}]',
+	'message_echoes "message_echoes":[{"id":"m","from":"2","timestamp":"1750101000","text":{"body":"words"}}]');
+
 -- sides in a history: who has sent it counts, then to whom
 SELECT messages FROM pg_temp.file('history', '"history":[{"threads":[{"id":"2","messages":[
 	{"id":"in","from":"2","to":"15550100200"},{"id":"out","from":"+1 (555) 010-0200"},{"id":"to","to":"2"},{"id":"neither"}]}]}]');

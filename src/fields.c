@@ -268,7 +268,8 @@ static const WaComputed message_settled[] =
 	.filing = WA_MUST, \
 	.key = "phone_number_id, message_id", \
 	.best_first = "whatsapp.is_placeholder(r.element)," \
-	" r.sent_at DESC NULLS LAST, r.element DESC", \
+	" r.sent_at DESC NULLS LAST, r.element DESC," \
+	" direction, wa_id, user_id, parent_user_id", \
 	.on_conflict = "DO NOTHING", \
 	.keeps_losers = true, \
 	.stays = "t.outbox_id IS NOT NULL", \
@@ -514,7 +515,7 @@ static const WaComputed history_status_computed[] =
 	.name = "call_events", \
 	.filing = WA_MUST, \
 	.key = "phone_number_id, call_id, event", \
-	.best_first = "r.at DESC NULLS LAST, r.element DESC", \
+	.best_first = "r.at DESC NULLS LAST, r.element DESC, wa_id", \
 	.on_conflict = "DO NOTHING", \
 	.keeps_losers = true, \
 	.hook = "call"

@@ -541,12 +541,17 @@ write_settle(const WaTable *table, StoreForm form)
 	append_key(&sql, table, "t.");
 	appendStringInfoString(&sql, ") OPERATOR(pg_catalog.=) (");
 	append_key(&sql, table, "w.");
-	appendStringInfoString(&sql, ") AND t.element IS DISTINCT FROM w.element");
+	appendStringInfoString(&sql, ") AND ROW (");
+	append_columns(&sql, table, "t.");
+	appendStringInfoString(&sql, ") IS DISTINCT FROM ROW (");
+	append_settled(&sql, table);
+	appendStringInfoChar(&sql, ')');
 	if (form.returning)
 	{
 		appendStringInfo(&sql,
 						 " RETURNING CASE WHEN o.element IS NULL THEN 'new'"
-						 " WHEN %s THEN 'content' END, ",
+						 " WHEN o.element OPERATOR(pg_catalog.<>) t.element"
+						 " AND %s THEN 'content' END, ",
 						 table->content ? table->content : "true");
 		append_key(&sql, table, "t.");
 	}

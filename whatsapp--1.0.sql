@@ -3,8 +3,9 @@
 -- 1. Numbers and secrets      whom we send as, and what proves it
 -- 2. Webhooks                 what Meta tells us, as rows
 -- 3. Outbox                   what is to be sent, and what came of it
--- 4. The sender               what the background worker asks and tells
--- 5. Dumps and privileges
+-- 4. Errors                   what is to be done about them
+-- 5. The sender               what the background worker asks and tells
+-- 6. Dumps and privileges
 --
 -- Words, codes and names of fields are Meta's; that is why they are text, with
 -- no list of what they may be.
@@ -49,6 +50,7 @@ CREATE TABLE whatsapp.numbers (
 	messages_per_second integer NOT NULL DEFAULT 80 CHECK (messages_per_second > 0),
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
 	paused_reason text,
+	paused_class text,
 	paused_until timestamptz,
 	added_at timestamptz NOT NULL DEFAULT now()
 );
@@ -61,6 +63,7 @@ COMMENT ON COLUMN whatsapp.numbers.api_version IS 'version of the Graph API to s
 COMMENT ON COLUMN whatsapp.numbers.messages_per_second IS 'how many messages Meta takes from it in a second';
 COMMENT ON COLUMN whatsapp.numbers.state IS 'active, or paused: then nothing is sent from it';
 COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused';
+COMMENT ON COLUMN whatsapp.numbers.paused_class IS 'the class of the error that has it paused, see whatsapp.error_classes; NULL if somebody has paused it';
 COMMENT ON COLUMN whatsapp.numbers.paused_until IS 'when it is to go on by itself; NULL for never';
 COMMENT ON COLUMN whatsapp.numbers.added_at IS 'when it was added here';
 
@@ -114,9 +117,49 @@ RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
 	SELECT whatsapp.set_secret('access_token', token, phone_number_id);
+	UPDATE whatsapp.numbers n
+	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
+	WHERE n.phone_number_id = set_access_token.phone_number_id AND n.paused_class = 'token';
 	SELECT whatsapp.wake_sender();
 END;
-COMMENT ON FUNCTION whatsapp.set_access_token(text, text) IS 'sets the access token that messages of a number are sent with, from now on';
+COMMENT ON FUNCTION whatsapp.set_access_token(text, text) IS 'sets the access token that messages of a number are sent with, from now on; a number that was paused because its token was refused goes on';
+
+CREATE FUNCTION whatsapp.pause_number(phone_number_id text, reason text DEFAULT NULL, until timestamptz DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE whatsapp.numbers n
+	SET state = 'paused', paused_reason = pause_number.reason, paused_class = NULL, paused_until = pause_number.until
+	WHERE n.phone_number_id = pause_number.phone_number_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('number %s is not there', pause_number.phone_number_id),
+			HINT = 'whatsapp.numbers lists all numbers, by their phone number id.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.pause_number(text, text, timestamptz) IS 'has nothing sent from a number, until that time or until resume_number(); what is under way still ends. Error 42704 if there is no such number';
+
+CREATE FUNCTION whatsapp.resume_number(phone_number_id text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE whatsapp.numbers n
+	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
+	WHERE n.phone_number_id = resume_number.phone_number_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('number %s is not there', resume_number.phone_number_id),
+			HINT = 'whatsapp.numbers lists all numbers, by their phone number id.';
+	END IF;
+	PERFORM whatsapp.wake_sender();
+END $$;
+COMMENT ON FUNCTION whatsapp.resume_number(text) IS 'has a number that was paused go on, whatever it was paused for; error 42704 if there is no such number';
 
 CREATE FUNCTION whatsapp.set_app_secret(secret text, phone_number_id text DEFAULT NULL)
 RETURNS void
@@ -1484,14 +1527,16 @@ COMMENT ON FUNCTION whatsapp.remove_hook(text, text) IS 'has a function no longe
 -- leaves once that has committed.
 --
 --	 queued --claim--> sending --record--> sent | failed | unknown
---	    ^                 |
---	    +--- not sent ----+
+--	    ^                 |                   ^             |
+--	    +--- not sent ----+                   +-- evidence -+
 --
 -- "sent" means accepted by Meta; what becomes of it then is in
 -- whatsapp.messages and whatsapp.statuses.  "unknown" is for messages of which
 -- something has left, and no answer has come: Meta may have accepted them.
 -- It has no way of telling a second request from a second message, so these
--- are not sent again.
+-- are not sent again.  But each attempt has a token of its own, which comes
+-- back in the statuses of the message: a status with it is the evidence that
+-- the message was accepted.
 --
 -- No trigger of ours sets a state.  A row that brings its own created_at comes
 -- from a dump, and is not looked at.
@@ -1536,10 +1581,15 @@ CREATE TABLE whatsapp.outbox (
 	state text NOT NULL DEFAULT 'queued'
 		CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'unknown', 'cancelled', 'expired')),
 	attempts integer NOT NULL DEFAULT 0,
+	deferrals integer NOT NULL DEFAULT 0,
+	nonce text,
 	retry_at timestamptz,
 	message_id text,
 	error_code integer,
+	error_title text,
+	error_details text,
 	error text,
+	fbtrace_id text,
 	queued_by text NOT NULL DEFAULT session_user,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	claimed_at timestamptz,
@@ -1548,6 +1598,7 @@ CREATE TABLE whatsapp.outbox (
 );
 CREATE INDEX outbox_queued_idx ON whatsapp.outbox (priority DESC, id) WHERE state = 'queued';
 CREATE INDEX outbox_sending_idx ON whatsapp.outbox (id) WHERE state = 'sending';
+CREATE INDEX outbox_unknown_idx ON whatsapp.outbox (finished_at) WHERE state = 'unknown';
 CREATE INDEX outbox_expires_idx ON whatsapp.outbox (expires_at)
 	WHERE state = 'queued' AND expires_at IS NOT NULL;
 CREATE UNIQUE INDEX outbox_idempotency_idx ON whatsapp.outbox (phone_number_id, idempotency_key)
@@ -1566,18 +1617,23 @@ COMMENT ON COLUMN whatsapp.outbox.priority IS 'higher ones leave first';
 COMMENT ON COLUMN whatsapp.outbox.send_after IS 'not to be sent before; NULL for at once';
 COMMENT ON COLUMN whatsapp.outbox.expires_at IS 'not to be sent after; NULL for never mind';
 COMMENT ON COLUMN whatsapp.outbox.idempotency_key IS 'anything that may be queued once only for a number';
-COMMENT ON COLUMN whatsapp.outbox.callback_data IS 'comes back with each status, as whatsapp.statuses.callback_data';
+COMMENT ON COLUMN whatsapp.outbox.callback_data IS 'comes back with each status, as whatsapp.statuses.callback_data; up to 460 characters';
 COMMENT ON COLUMN whatsapp.outbox.state IS 'queued, sending, sent (accepted by Meta), failed, unknown (it may have been accepted), cancelled, expired';
-COMMENT ON COLUMN whatsapp.outbox.attempts IS 'how often it has been claimed to be sent';
-COMMENT ON COLUMN whatsapp.outbox.retry_at IS 'when it is to be tried again, after it could surely not be sent';
+COMMENT ON COLUMN whatsapp.outbox.attempts IS 'how often it was tried to send it, but for what surely did not leave or had to wait';
+COMMENT ON COLUMN whatsapp.outbox.deferrals IS 'how often in a row it surely did not leave, or had to wait, since the newest attempt that counts';
+COMMENT ON COLUMN whatsapp.outbox.nonce IS 'random word of the newest attempt, by which a status is known to be of it; see whatsapp.callback_token()';
+COMMENT ON COLUMN whatsapp.outbox.retry_at IS 'when it is to be tried again, at the earliest';
 COMMENT ON COLUMN whatsapp.outbox.message_id IS 'the id that Meta has given it (wamid); see whatsapp.messages';
-COMMENT ON COLUMN whatsapp.outbox.error_code IS 'code of Meta''s error';
-COMMENT ON COLUMN whatsapp.outbox.error IS 'what went wrong';
+COMMENT ON COLUMN whatsapp.outbox.error_code IS 'code of Meta''s error, the newest; see whatsapp.error_classes. Of a message that was sent, of a status "failed" that came later';
+COMMENT ON COLUMN whatsapp.outbox.error_title IS 'what Meta calls it';
+COMMENT ON COLUMN whatsapp.outbox.error_details IS 'what Meta says of it';
+COMMENT ON COLUMN whatsapp.outbox.error IS 'what went wrong, in a sentence';
+COMMENT ON COLUMN whatsapp.outbox.fbtrace_id IS 'Meta''s support asks for it';
 COMMENT ON COLUMN whatsapp.outbox.queued_by IS 'the role that was logged in';
 COMMENT ON COLUMN whatsapp.outbox.created_at IS 'when it was queued; leave it to the default';
 COMMENT ON COLUMN whatsapp.outbox.claimed_at IS 'when the newest attempt began';
-COMMENT ON COLUMN whatsapp.outbox.finished_at IS 'when the state became final';
-COMMENT ON COLUMN whatsapp.outbox.failed_at IS 'when it failed';
+COMMENT ON COLUMN whatsapp.outbox.finished_at IS 'when the state became final, or unknown';
+COMMENT ON COLUMN whatsapp.outbox.failed_at IS 'when it failed; of a message that was sent, when a status "failed" said so';
 
 -- The first thing that is wrong with a row, if anything is.  (A function that
 -- returns a set, as only such become part of the query that calls them.)
@@ -1610,7 +1666,10 @@ BEGIN ATOMIC
 			'Set content to what Meta''s documentation has under the key that is named like the type.'),
 		(8, o.content IS NOT NULL AND o.body IS NOT NULL,
 			'message has both body and content',
-			'Set body for a plain text message, and content for all others.')
+			'Set body for a plain text message, and content for all others.'),
+		(9, length(o.callback_data) > 460,
+			'callback data of message is too long',
+			'Set callback_data to 460 characters at most: Meta takes 512, and the rest is for our own token.')
 	) r (ord, applies, complaint, hint)
 	WHERE r.applies
 	ORDER BY r.ord
@@ -1660,19 +1719,570 @@ CREATE TRIGGER queued AFTER INSERT ON whatsapp.outbox
 ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER queued;
 COMMENT ON TRIGGER queued ON whatsapp.outbox IS 'has the sender woken when the transaction has committed';
 
+-- What came of attempts, but for plain successes.
+
+CREATE TABLE whatsapp.attempts (
+	attempt_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	outbox_id bigint NOT NULL,
+	attempt integer NOT NULL,
+	at timestamptz NOT NULL DEFAULT now(),
+	what text NOT NULL,
+	state text NOT NULL,
+	retry_at timestamptz,
+	http_status integer,
+	class text,
+	error_code integer,
+	error_subcode integer,
+	error_title text,
+	error_details text,
+	error text,
+	fbtrace_id text
+);
+CREATE INDEX attempts_outbox_idx ON whatsapp.attempts (outbox_id);
+COMMENT ON TABLE whatsapp.attempts IS 'what came of attempts to send messages, but for plain successes. One that comes to the same as the one before, and does not count, is not listed again';
+COMMENT ON COLUMN whatsapp.attempts.attempt_id IS 'the greater, the later';
+COMMENT ON COLUMN whatsapp.attempts.outbox_id IS 'the row of whatsapp.outbox';
+COMMENT ON COLUMN whatsapp.attempts.attempt IS 'which attempt it was, as whatsapp.outbox.attempts then said';
+COMMENT ON COLUMN whatsapp.attempts.at IS 'when it was recorded';
+COMMENT ON COLUMN whatsapp.attempts.what IS 'refused (by Meta), not sent (surely), unknown (no answer, or none that makes sense), interrupted (the worker or the server ended), evidence (a status told that it was accepted after all), policy (nothing told for too long, and whatsapp.unknown_policy has decided), by hand (somebody has)';
+COMMENT ON COLUMN whatsapp.attempts.state IS 'the state of the row after that';
+COMMENT ON COLUMN whatsapp.attempts.retry_at IS 'when it was to be tried again';
+COMMENT ON COLUMN whatsapp.attempts.http_status IS 'the HTTP status, if there was an answer';
+COMMENT ON COLUMN whatsapp.attempts.class IS 'what was done about the error; see whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.attempts.error_code IS 'code of Meta''s error';
+COMMENT ON COLUMN whatsapp.attempts.error_subcode IS 'and its subcode';
+COMMENT ON COLUMN whatsapp.attempts.error_title IS 'what Meta calls it';
+COMMENT ON COLUMN whatsapp.attempts.error_details IS 'what Meta says of it';
+COMMENT ON COLUMN whatsapp.attempts.error IS 'what went wrong, in a sentence';
+COMMENT ON COLUMN whatsapp.attempts.fbtrace_id IS 'Meta''s support asks for it';
+
+-- For people: to queue, to think again, and to decide what nobody knows.  All
+-- of these run as who calls them.
+
+CREATE FUNCTION whatsapp.enqueue(
+	recipient text, type text, body text, content jsonb,
+	from_number text DEFAULT NULL,
+	recipient_type text DEFAULT 'individual',
+	reply_to text DEFAULT NULL,
+	callback_data text DEFAULT NULL,
+	send_after timestamptz DEFAULT NULL,
+	expires_at timestamptz DEFAULT NULL,
+	priority integer DEFAULT 0,
+	idempotency_key text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	sender text := coalesce(enqueue.from_number, whatsapp.default_number());
+	result bigint;
+BEGIN
+	LOOP
+		INSERT INTO whatsapp.outbox (phone_number_id, recipient, recipient_type, type, body, content,
+			reply_to, callback_data, send_after, expires_at, priority, idempotency_key)
+		VALUES (sender, enqueue.recipient, coalesce(enqueue.recipient_type, 'individual'), enqueue.type,
+			enqueue.body, enqueue.content, enqueue.reply_to, enqueue.callback_data, enqueue.send_after,
+			enqueue.expires_at, coalesce(enqueue.priority, 0), enqueue.idempotency_key)
+		ON CONFLICT (phone_number_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+		RETURNING id INTO result;
+		EXIT WHEN result IS NOT NULL;
+
+		-- it may be deleted before we look
+		SELECT o.id INTO result
+		FROM whatsapp.outbox o
+		WHERE o.phone_number_id = sender AND o.idempotency_key = enqueue.idempotency_key;
+		EXIT WHEN result IS NOT NULL;
+	END LOOP;
+	RETURN result;
+END $$;
+COMMENT ON FUNCTION whatsapp.enqueue(text, text, text, jsonb, text, text, text, text, timestamptz, timestamptz, integer, text) IS 'queues a message of any type, as an INSERT into whatsapp.outbox does, and returns its id; if one with that idempotency_key was queued for the number before, the id of that, and nothing else happens. Error WA001 if it cannot be sent as it is';
+
+CREATE FUNCTION whatsapp.send_text(
+	recipient text, body text,
+	preview_url boolean DEFAULT false,
+	from_number text DEFAULT NULL,
+	reply_to text DEFAULT NULL,
+	callback_data text DEFAULT NULL,
+	send_after timestamptz DEFAULT NULL,
+	expires_at timestamptz DEFAULT NULL,
+	priority integer DEFAULT 0,
+	idempotency_key text DEFAULT NULL,
+	recipient_type text DEFAULT 'individual')
+RETURNS bigint
+LANGUAGE sql
+BEGIN ATOMIC
+	SELECT whatsapp.enqueue(recipient, 'text',
+		CASE WHEN preview_url IS NOT TRUE THEN body END,
+		CASE WHEN preview_url AND body <> '' THEN jsonb_build_object('body', body, 'preview_url', true) END,
+		from_number => from_number, recipient_type => recipient_type, reply_to => reply_to,
+		callback_data => callback_data, send_after => send_after, expires_at => expires_at,
+		priority => priority, idempotency_key => idempotency_key);
+END;
+COMMENT ON FUNCTION whatsapp.send_text(text, text, boolean, text, text, text, timestamptz, timestamptz, integer, text, text) IS 'queues a text message and returns its id in whatsapp.outbox: to a phone number with country code, a BSUID or with recipient_type "group" a group; with a preview of the first link in it if wanted. If one with that idempotency_key was queued for the number before, returns the id of that';
+
+CREATE FUNCTION whatsapp.complain_of_row(id bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION USING
+		ERRCODE = 'no_data_found',
+		MESSAGE = format('outbox row %s is not there', coalesce(complain_of_row.id::text, 'NULL'));
+END $$;
+COMMENT ON FUNCTION whatsapp.complain_of_row(bigint) IS 'raises error P0002: there is no such row of whatsapp.outbox';
+
+CREATE FUNCTION whatsapp.cancel(id bigint) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE whatsapp.outbox o
+	SET state = 'cancelled', finished_at = now()
+	WHERE o.id = cancel.id AND o.state = 'queued';
+	IF FOUND THEN
+		RETURN true;
+	END IF;
+	IF NOT EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = cancel.id) THEN
+		PERFORM whatsapp.complain_of_row(cancel.id);
+	END IF;
+	RETURN false;
+END $$;
+COMMENT ON FUNCTION whatsapp.cancel(bigint) IS 'has a message not sent, and says whether that was possible: false if it is on its way, or has come to an end. Error P0002 if there is no such row';
+
+CREATE FUNCTION whatsapp.retry(id bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	was whatsapp.outbox;
+BEGIN
+	SELECT o.* INTO was FROM whatsapp.outbox o WHERE o.id = retry.id FOR UPDATE;
+	IF NOT FOUND THEN
+		PERFORM whatsapp.complain_of_row(retry.id);
+	END IF;
+	IF was.state NOT IN ('failed', 'unknown', 'expired', 'cancelled', 'queued') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('outbox row %s cannot be tried again, as it is %s', was.id, was.state),
+			HINT = 'Queue a message of the same content.';
+	END IF;
+
+	UPDATE whatsapp.outbox o
+	SET state = 'queued', attempts = 0, deferrals = 0, retry_at = NULL, finished_at = NULL, failed_at = NULL,
+		expires_at = CASE WHEN o.expires_at > now() THEN o.expires_at END
+	WHERE o.id = was.id;
+	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state) VALUES (was.id, was.attempts, 'by hand', 'queued');
+	PERFORM whatsapp.wake_sender();
+END $$;
+COMMENT ON FUNCTION whatsapp.retry(bigint) IS 'has a message sent again, that failed, is unknown, expired or was cancelled, and at once one that waits to be tried again; one that is unknown may be sent twice by that. Error P0002 if there is no such row, 55000 if it was sent or is on its way';
+
+CREATE FUNCTION whatsapp.resolve(id bigint, outcome text, message_id text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	was whatsapp.outbox;
+BEGIN
+	IF resolve.outcome IS NULL OR resolve.outcome NOT IN ('sent', 'failed') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('"%s" is no outcome of a message', resolve.outcome),
+			HINT = 'Take sent or failed; to have it sent again, use whatsapp.retry().';
+	END IF;
+	IF resolve.message_id IS NOT NULL AND resolve.outcome <> 'sent' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'a message that was not sent has no id';
+	END IF;
+	SELECT o.* INTO was FROM whatsapp.outbox o WHERE o.id = resolve.id FOR UPDATE;
+	IF NOT FOUND THEN
+		PERFORM whatsapp.complain_of_row(resolve.id);
+	END IF;
+	IF was.state <> 'unknown' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('outbox row %s is not unknown, but %s', was.id, was.state);
+	END IF;
+
+	UPDATE whatsapp.outbox o
+	SET state = resolve.outcome, message_id = resolve.message_id, finished_at = now(),
+		failed_at = CASE WHEN resolve.outcome = 'failed' THEN now() END
+	WHERE o.id = was.id;
+	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state) VALUES (was.id, was.attempts, 'by hand', resolve.outcome);
+	IF resolve.message_id IS NOT NULL THEN
+		PERFORM whatsapp.file_sent(ARRAY[was.id], ARRAY[NULL::text], ARRAY[NULL::text]);
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.resolve(bigint, text, text) IS 'says what became of a message of which that is unknown: sent, with Meta''s id of it (wamid) if you have found it, or failed. A status that tells otherwise still counts. Error P0002 if there is no such row, 55000 if it is not unknown, 22023 for any other outcome';
+
 ------------------------------------------------------------------------------
--- 4. The sender
+-- 4. Errors
+--
+-- What is to be done about an error of Meta's is said by its class.  Classes
+-- that come with the extension are in one table, and what you have decided
+-- otherwise in another, which is dumped and which no update touches; the view
+-- has the sum.
+------------------------------------------------------------------------------
+
+CREATE TABLE whatsapp.shipped_error_classes (
+	code integer NOT NULL,
+	subcode integer NOT NULL DEFAULT 0,
+	details text NOT NULL DEFAULT '',
+	class text NOT NULL CHECK (class IN ('permanent', 'reroute', 'suppress', 'retry', 'retry_few', 'wait',
+		'pair', 'slow_number', 'slow_account', 'hold_template', 'hold_number', 'hold_account', 'token')),
+	wait interval,
+	meaning text NOT NULL,
+	hint text,
+	PRIMARY KEY (code, subcode, details)
+);
+COMMENT ON TABLE whatsapp.shipped_error_classes IS 'what is to be done about errors of Meta''s, as it comes with the extension; use whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.code IS 'Meta''s code of the error';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.subcode IS 'only with this subcode; 0 for any';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.details IS 'only if the details match this regular expression, in whatever case; empty for any';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.class IS 'what is to be done; see whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.wait IS 'how long to wait at least before that';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.meaning IS 'what the error says';
+COMMENT ON COLUMN whatsapp.shipped_error_classes.hint IS 'what people can do about it';
+
+CREATE TABLE whatsapp.error_class_overrides (
+	code integer NOT NULL,
+	subcode integer NOT NULL DEFAULT 0,
+	details text NOT NULL DEFAULT '',
+	class text NOT NULL CHECK (class IN ('permanent', 'reroute', 'suppress', 'retry', 'retry_few', 'wait',
+		'pair', 'slow_number', 'slow_account', 'hold_template', 'hold_number', 'hold_account', 'token')),
+	wait interval,
+	meaning text,
+	hint text,
+	PRIMARY KEY (code, subcode, details)
+);
+COMMENT ON TABLE whatsapp.error_class_overrides IS 'what you have changed in whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.error_class_overrides.code IS 'Meta''s code of the error';
+COMMENT ON COLUMN whatsapp.error_class_overrides.subcode IS 'only with this subcode; 0 for any';
+COMMENT ON COLUMN whatsapp.error_class_overrides.details IS 'only if the details match this regular expression, in whatever case; empty for any';
+COMMENT ON COLUMN whatsapp.error_class_overrides.class IS 'what is to be done; see whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.error_class_overrides.wait IS 'how long to wait at least before that';
+COMMENT ON COLUMN whatsapp.error_class_overrides.meaning IS 'what the error says';
+COMMENT ON COLUMN whatsapp.error_class_overrides.hint IS 'what people can do about it';
+
+INSERT INTO whatsapp.shipped_error_classes (code, subcode, details, class, wait, meaning, hint) VALUES
+	-- the Graph API, whoever calls it
+	(0, 0, '', 'token', NULL, 'access token is invalid or was revoked', 'Set another with whatsapp.set_access_token().'),
+	(1, 0, '', 'retry_few', NULL, 'request is malformed, or the server has trouble', NULL),
+	(2, 0, '', 'retry', NULL, 'service is down or overloaded', NULL),
+	(3, 0, '', 'token', NULL, 'app or token lacks a capability or permission', 'Give the app the permission whatsapp_business_messaging.'),
+	(4, 0, '', 'slow_account', '60 s', 'app has made too many calls', NULL),
+	(5, 0, '', 'hold_account', NULL, 'app may not be used from this IP address', 'Mend the list of server addresses in the app''s settings.'),
+	(10, 0, '', 'hold_number', NULL, 'permission denied, or no access to the number', 'Give the token''s system user access to the account and the number.'),
+	(12, 0, '', 'hold_account', NULL, 'this version of the Graph API does not have it any more', 'Raise whatsapp.api_version.'),
+	(17, 0, '', 'slow_account', '60 s', 'user has made too many calls', NULL),
+	(33, 0, '', 'hold_number', NULL, 'number was deleted, or its id is wrong', 'Compare the phone number id with the app''s dashboard.'),
+	(100, 0, '', 'permanent', NULL, 'a parameter is invalid, unknown, misspelt or too long', 'The details say which.'),
+	(100, 33, '', 'hold_number', NULL, 'number does not exist, or the token has no permission for it', 'Give the token''s system user access to the number.'),
+	(100, 0, '\m(graph )?api version\M', 'hold_account', NULL, 'version of the Graph API has expired or does not exist', 'Set whatsapp.api_version.'),
+	(102, 0, '', 'token', NULL, 'session or access token is missing or has expired', 'Set another with whatsapp.set_access_token().'),
+	(104, 0, '', 'token', NULL, 'request must be signed with the app''s secret', 'Have the app not require a proof of its secret.'),
+	(190, 0, '', 'token', NULL, 'access token is invalid or has expired', 'Set another with whatsapp.set_access_token().'),
+	(341, 0, '', 'slow_account', '60 s', 'app has reached a limit', NULL),
+	(368, 0, '', 'hold_account', NULL, 'account is blocked for violating policies', 'Look into the account''s quality, and appeal.'),
+	(506, 0, '', 'permanent', NULL, 'the same was posted before', NULL),
+	(613, 0, '', 'slow_account', '60 s', 'too many calls of this kind', NULL),
+	(803, 0, '', 'hold_number', NULL, 'no object has this id', 'Compare the phone number id with the app''s dashboard.'),
+	(2500, 0, '', 'hold_number', NULL, 'path is unknown', 'Compare the phone number id and whatsapp.graph_url.'),
+	(2635, 0, '', 'hold_account', NULL, 'version of the Graph API is not supported any more', 'Raise whatsapp.api_version.'),
+
+	-- accounts, and who may be written to
+	(1005, 0, '', 'permanent', NULL, 'access denied, as the On-Premises API said', NULL),
+	(1026, 0, '', 'permanent', NULL, 'recipient''s app cannot receive this', NULL),
+	(80007, 0, '', 'slow_account', '60 s', 'account has reached its rate limit', NULL),
+	(80008, 0, '', 'slow_account', '60 s', 'account has made too many management calls', NULL),
+	(130403, 0, '', 'permanent', NULL, 'recipient is on your own block list', NULL),
+	(130497, 0, '', 'permanent', NULL, 'account may not write to people in this country', NULL),
+	(131031, 0, '', 'hold_account', NULL, 'account is locked, or what was given does not match it', 'Look into the account in WhatsApp Manager.'),
+	(131064, 0, '', 'hold_account', '1 hour', 'account has classified too many templates wrongly; this ends by itself', NULL),
+
+	-- rates
+	(130429, 0, '', 'slow_number', '1 s', 'number sends faster than it may', 'Lower numbers.messages_per_second.'),
+	(131048, 0, '', 'hold_number', NULL, 'number is restricted, as too many people have blocked or reported it', 'Look into its quality in WhatsApp Manager.'),
+	(131056, 0, '', 'pair', '1 s', 'too many messages from this number to this recipient', NULL),
+	(131208, 0, '', 'slow_number', '10 s', 'too many operations on groups', NULL),
+	(133016, 0, '', 'wait', '72 hours', 'number was registered too often', NULL),
+
+	-- messages
+	(130472, 0, '', 'suppress', '24 hours', 'recipient is in an experiment of Meta''s without marketing messages', 'Sending it again has the same result.'),
+	(130501, 0, '', 'permanent', NULL, 'type of message is not supported', NULL),
+	(131000, 0, '', 'retry_few', NULL, 'something went wrong at Meta''s', NULL),
+	(131005, 0, '', 'token', NULL, 'access denied: a permission is missing or was taken away', 'Give the app the permission whatsapp_business_messaging.'),
+	(131008, 0, '', 'permanent', NULL, 'a required parameter is missing', NULL),
+	(131009, 0, '', 'permanent', NULL, 'value of a parameter is not valid', NULL),
+	(131009, 0, '\mad sync\M|\mnot? (yet )?sync', 'wait', '10 minutes', 'marketing template is still being synchronized', NULL),
+	(131016, 0, '', 'retry', NULL, 'service is not available for now', NULL),
+	(131020, 0, '', 'permanent', NULL, 'group has one member only', NULL),
+	(131021, 0, '', 'permanent', NULL, 'recipient is the sender', NULL),
+	(131026, 0, '', 'permanent', NULL, 'message cannot be delivered: the recipient is not on WhatsApp, has an old version, or has not accepted its terms', NULL),
+	(131030, 0, '', 'permanent', NULL, 'recipient is not on the list of those that a test number may write to', 'Add the recipient in the app''s dashboard.'),
+	(131035, 0, '', 'permanent', NULL, 'webhook was not delivered in time, and nothing is stored', NULL),
+	(131036, 0, '', 'permanent', NULL, 'message was gone before it was delivered, as nothing is stored', NULL),
+	(131037, 0, '', 'hold_number', NULL, 'number needs a display name that is approved', 'Request one in WhatsApp Manager.'),
+	(131041, 0, '', 'permanent', NULL, 'group is unknown, or the number is no member of it', NULL),
+	(131042, 0, '', 'hold_account', NULL, 'payment trouble: no method, no credit, or the account is not set up for it', 'Look into billing in Meta Business Suite.'),
+	(131043, 0, '', 'permanent', NULL, 'message has expired', NULL),
+	(131044, 0, '', 'permanent', NULL, 'no valid method of payment for calls', 'Look into billing in Meta Business Suite.'),
+	(131045, 0, '', 'hold_number', NULL, 'number is not registered, or its certificate is wrong', 'Register the number again.'),
+	(131047, 0, '', 'reroute', NULL, 'recipient has not written for 24 hours', 'Send a template instead.'),
+	(131049, 0, '', 'suppress', '24 hours', 'Meta has chosen not to deliver it, to keep people from too much marketing', 'Do not send it again within a day: that is punished.'),
+	(131050, 0, '', 'suppress', NULL, 'recipient wants no marketing messages from you', 'Send no marketing until the recipient resumes it.'),
+	(131051, 0, '', 'permanent', NULL, 'type of message is not supported', NULL),
+	(131052, 0, '', 'permanent', NULL, 'medium that the user sent could not be downloaded', NULL),
+	(131053, 0, '', 'permanent', NULL, 'medium could not be fetched or uploaded: type, size, or a slow or dead link', 'Upload the medium, and send its id.'),
+	(131055, 0, '', 'reroute', NULL, 'method is not allowed for this message or number', NULL),
+	(131057, 0, '', 'hold_number', '20 s', 'number is being maintained, such as for a higher throughput', NULL),
+	(131058, 0, '', 'permanent', NULL, 'template hello_world can only be sent from test numbers', NULL),
+	(131059, 0, '', 'permanent', NULL, 'cursor for paging is not valid', NULL),
+	(131060, 0, '', 'permanent', NULL, 'message cannot be shown on a linked device', NULL),
+	(131061, 0, '', 'reroute', NULL, 'template with a maximum price cannot be sent here', 'Send it as a marketing message.'),
+	(131062, 0, '', 'reroute', NULL, 'message cannot be sent to a BSUID', 'Send it to the phone number.'),
+	(131063, 0, '', 'reroute', NULL, 'account does not send marketing this way', 'Send it as a marketing message.'),
+	(131065, 0, '', 'reroute', NULL, 'no template with a maximum price can be sent to this country', 'Send a template without one.'),
+	(131070, 0, '', 'wait', '10 minutes', 'another app has the conversation', NULL),
+	(131201, 0, '', 'permanent', NULL, 'only some participants could be added or removed', NULL),
+	(131202, 0, '', 'permanent', NULL, 'participant is there twice', NULL),
+	(131203, 0, '', 'permanent', NULL, 'participant cannot be added', NULL),
+	(131204, 0, '', 'permanent', NULL, 'group has too many participants', NULL),
+	(131207, 0, '', 'permanent', NULL, 'group is suspended', NULL),
+	(131209, 0, '', 'permanent', NULL, 'picture of the group has the wrong shape', NULL),
+	(131210, 0, '', 'permanent', NULL, 'picture of the group is too small', NULL),
+	(131211, 0, '', 'permanent', NULL, 'number has created too many groups', NULL),
+	(131212, 0, '', 'permanent', NULL, 'no participant of the group', NULL),
+	(131213, 0, '', 'permanent', NULL, 'request to join is not there', NULL),
+	(131214, 0, '', 'permanent', NULL, 'groups cannot be created for now', NULL),
+	(131215, 0, '', 'permanent', NULL, 'number may not have groups', NULL),
+	(135000, 0, '', 'permanent', NULL, 'something is wrong with a parameter', NULL),
+	(137000, 0, '', 'permanent', NULL, 'identity of the recipient has changed', 'Acknowledge the new identity.'),
+	(139200, 0, '', 'reroute', NULL, 'messages without a template are blocked', 'Send a template instead.'),
+
+	-- payments
+	(2046, 0, '', 'permanent', NULL, 'order cannot go over to this status', NULL),
+	(134011, 0, '', 'hold_account', NULL, 'terms of WhatsApp Payments were not accepted', 'Accept them in WhatsApp Manager.'),
+
+	-- marketing messages
+	(134100, 0, '', 'reroute', NULL, 'only marketing messages can be sent this way', NULL),
+	(134101, 0, '', 'wait', '10 minutes', 'marketing template is still being synchronized', NULL),
+	(134102, 0, '', 'hold_template', '1 hour', 'marketing template cannot be used, or the account is not set up for it', NULL),
+	(134103, 0, '', 'hold_template', '1 hour', 'marketing template cannot be used', NULL),
+
+	-- templates and flows
+	(132000, 0, '', 'permanent', NULL, 'number of parameters is not that of the template', NULL),
+	(132001, 0, '', 'wait', '10 minutes', 'template does not exist in this language, or is not approved', 'Compare name and language with WhatsApp Manager.'),
+	(132005, 0, '', 'permanent', NULL, 'text is too long with the parameters in it', NULL),
+	(132007, 0, '', 'hold_template', '1 hour', 'content of the template violates a policy', NULL),
+	(132008, 0, '', 'permanent', NULL, 'value of a parameter is not valid', NULL),
+	(132012, 0, '', 'permanent', NULL, 'parameter is not of the kind that the template has', NULL),
+	(132015, 0, '', 'hold_template', '1 hour', 'template is paused for its quality', NULL),
+	(132016, 0, '', 'permanent', NULL, 'template was disabled for good', NULL),
+	(132018, 0, '', 'permanent', NULL, 'parameter has newlines, tabs, or too many spaces', NULL),
+	(132068, 0, '', 'hold_template', '1 hour', 'flow is blocked', NULL),
+	(132069, 0, '', 'hold_template', '1 hour', 'flow is throttled', NULL),
+	(139000, 0, '', 'permanent', NULL, 'flow is blocked for its content', NULL),
+	(139001, 0, '', 'permanent', NULL, 'flow could not be updated', NULL),
+	(139002, 0, '', 'permanent', NULL, 'flow could not be published', NULL),
+	(139003, 0, '', 'permanent', NULL, 'flow could not be deprecated', NULL),
+	(139004, 0, '', 'permanent', NULL, 'flow could not be deleted', NULL),
+	(2388019, 0, '', 'permanent', NULL, 'account has too many templates', NULL),
+	(2388023, 0, '', 'permanent', NULL, 'template of this name is still being deleted', NULL),
+	(2388024, 0, '', 'permanent', NULL, 'template exists in this language', NULL),
+	(2388039, 0, '', 'permanent', NULL, 'field of the template is wrong', NULL),
+	(2388040, 0, '', 'permanent', NULL, 'field of the template is too long', NULL),
+	(2388047, 0, '', 'permanent', NULL, 'header of the template is wrong', NULL),
+	(2388072, 0, '', 'permanent', NULL, 'body of the template is wrong', NULL),
+	(2388073, 0, '', 'permanent', NULL, 'footer of the template is wrong', NULL),
+	(2388293, 0, '', 'permanent', NULL, 'template has too many variables for its length', NULL),
+	(2388299, 0, '', 'permanent', NULL, 'template begins or ends with a variable', NULL),
+	(2388318, 0, '', 'permanent', NULL, 'template cannot be changed, as Meta has made it', NULL),
+	(2388330, 0, '', 'permanent', NULL, 'template cannot be deleted, as Meta has made it', NULL),
+	(200005, 0, '', 'permanent', NULL, 'insights are not available', NULL),
+	(200006, 0, '', 'permanent', NULL, 'insights cannot be switched off', NULL),
+	(200007, 0, '', 'permanent', NULL, 'insights are not switched on', NULL),
+
+	-- registration of numbers, and migration
+	(133000, 0, '', 'hold_number', NULL, 'number was not deregistered wholly', 'Deregister it again.'),
+	(133004, 0, '', 'retry', NULL, 'server is not available for now', NULL),
+	(133005, 0, '', 'hold_number', NULL, 'PIN is wrong', 'Do not try others: too many lock the number.'),
+	(133006, 0, '', 'hold_number', NULL, 'number has to be verified again', 'Verify it in WhatsApp Manager.'),
+	(133008, 0, '', 'hold_number', NULL, 'too many PINs were tried', NULL),
+	(133009, 0, '', 'hold_number', NULL, 'PINs were tried too fast', NULL),
+	(133010, 0, '', 'hold_number', NULL, 'number is not registered', 'Register it with the Cloud API.'),
+	(133015, 0, '', 'hold_number', '5 minutes', 'number was deleted just now', NULL),
+	(2388001, 0, '', 'hold_number', NULL, 'number cannot be migrated: who owns it, or its PIN', NULL),
+	(2388012, 0, '', 'hold_number', NULL, 'number is there already', NULL),
+	(2388091, 0, '', 'hold_number', NULL, 'number is not being migrated', NULL),
+	(2388093, 0, '', 'hold_number', NULL, 'number cannot be migrated yet', NULL),
+	(2388103, 0, '', 'hold_number', NULL, 'number cannot be migrated yet', NULL),
+	(2494100, 0, '', 'hold_number', '5 minutes', 'account is being maintained', NULL),
+	(2593079, 0, '', 'hold_account', NULL, 'account cannot be migrated', NULL),
+	(2593085, 0, '', 'hold_account', NULL, 'account cannot be migrated', NULL),
+	(2593107, 0, '', 'permanent', NULL, 'history was requested before', NULL),
+	(2593108, 0, '', 'permanent', NULL, 'history was requested too late', NULL),
+	(2593109, 0, '', 'permanent', NULL, 'business does not share its history', NULL),
+	(147001, 0, '', 'permanent', NULL, 'username is taken', NULL),
+	(147002, 0, '', 'permanent', NULL, 'number may not have a username', NULL),
+	(147003, 0, '', 'permanent', NULL, 'username belongs to a page on Facebook', NULL),
+	(147004, 0, '', 'permanent', NULL, 'username belongs to an account on Instagram', NULL),
+	(147005, 0, '', 'permanent', NULL, 'username cannot be had', NULL),
+	(1752041, 0, '', 'permanent', NULL, 'account is set up for marketing messages already', NULL),
+	(2494191, 0, '', 'permanent', NULL, 'conversation cannot be taken over', NULL),
+
+	-- calls
+	(138000, 0, '', 'permanent', NULL, 'number has no calls', 'Switch on calls for the number.'),
+	(138001, 0, '', 'permanent', NULL, 'recipient cannot be called', NULL),
+	(138002, 0, '', 'wait', '1 minute', 'number has too many calls at once', NULL),
+	(138003, 0, '', 'wait', '1 minute', 'there is a call going on', NULL),
+	(138004, 0, '', 'retry_few', NULL, 'call could not be connected', NULL),
+	(138005, 0, '', 'wait', '1 minute', 'number calls too often', NULL),
+	(138006, 0, '', 'permanent', NULL, 'recipient has not permitted calls', NULL),
+	(138007, 0, '', 'retry_few', NULL, 'call was not answered in time', NULL),
+	(138009, 0, '', 'suppress', '24 hours', 'permission was asked for too often', NULL),
+	(138012, 0, '', 'suppress', '24 hours', 'recipient was called too often', NULL),
+	(138013, 0, '', 'permanent', NULL, 'calls are not to be had here', NULL),
+	(138014, 0, '', 'permanent', NULL, 'calls were switched off for their quality', NULL),
+	(138015, 0, '', 'permanent', NULL, 'number has too low a limit for calls', NULL),
+	(138017, 0, '', 'permanent', NULL, 'recipient has permitted calls for good', NULL),
+	(138018, 0, '', 'permanent', NULL, 'number is not ready for calls', NULL),
+	(138019, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138020, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138021, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138022, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138023, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138024, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138025, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+	(138038, 0, '', 'permanent', NULL, 'call could not be set up', NULL),
+
+	-- block lists
+	(139100, 0, '', 'permanent', NULL, 'only some could be blocked', NULL),
+	(139101, 0, '', 'permanent', NULL, 'block list is full', NULL),
+	(139102, 0, '', 'permanent', NULL, 'block list has changed meanwhile', NULL),
+	(139103, 0, '', 'retry', NULL, 'block list is not available for now', NULL);
+
+-- missing permissions have codes of their own
+INSERT INTO whatsapp.shipped_error_classes (code, class, meaning, hint)
+SELECT c.code, 'hold_number', 'a permission is missing', 'Give the token''s system user access to the account and the number.'
+FROM generate_series(200, 299) c (code);
+
+-- and so have calls to sign people up
+INSERT INTO whatsapp.shipped_error_classes (code, class, meaning)
+SELECT c.code, 'permanent', 'sign-up could not be completed'
+FROM generate_series(2494164, 2494179) c (code);
+
+CREATE VIEW whatsapp.error_classes WITH (security_invoker = true) AS
+SELECT code, subcode, details,
+	coalesce(o.class, s.class) AS class,
+	CASE WHEN o.class IS NULL THEN s.wait ELSE o.wait END AS wait,
+	coalesce(o.meaning, s.meaning) AS meaning,
+	coalesce(o.hint, s.hint) AS hint,
+	o.class IS NOT NULL AS is_yours
+FROM whatsapp.shipped_error_classes s
+FULL JOIN whatsapp.error_class_overrides o USING (code, subcode, details);
+COMMENT ON VIEW whatsapp.error_classes IS 'what is to be done about errors of Meta''s. Change it by UPDATE, add to it by INSERT; DELETE takes back what you have changed';
+COMMENT ON COLUMN whatsapp.error_classes.code IS 'Meta''s code of the error';
+COMMENT ON COLUMN whatsapp.error_classes.subcode IS 'only with this subcode; 0 for any';
+COMMENT ON COLUMN whatsapp.error_classes.details IS 'only if the details match this regular expression, in whatever case; empty for any';
+COMMENT ON COLUMN whatsapp.error_classes.class IS 'permanent: the message has failed. reroute: so it has, but there is another way to send it. suppress: so it has, and the recipient is to be left alone. retry: it is tried again, later each time, up to whatsapp.max_attempts; retry_few: up to three times; wait: after that time. These do not count as an attempt: pair (the recipient gets too much: 1, 4, 16, 64 … seconds), slow_number and slow_account (the number, or the account, pauses for that time), hold_template (the message waits), hold_number, hold_account and token (the number, all of the account, or all with that access token pause, until somebody resumes them, or sets another token)';
+COMMENT ON COLUMN whatsapp.error_classes.wait IS 'how long to wait at least before it is sent again; of hold_number and hold_account NULL is until somebody resumes it';
+COMMENT ON COLUMN whatsapp.error_classes.meaning IS 'what the error says';
+COMMENT ON COLUMN whatsapp.error_classes.hint IS 'what people can do about it';
+COMMENT ON COLUMN whatsapp.error_classes.is_yours IS 'whether it is as you have decided';
+
+CREATE FUNCTION whatsapp.change_error_class() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP <> 'INSERT' THEN
+		DELETE FROM whatsapp.error_class_overrides o
+		WHERE o.code = OLD.code AND o.subcode = OLD.subcode AND o.details = OLD.details;
+	END IF;
+	IF TG_OP = 'DELETE' THEN
+		RETURN OLD;
+	END IF;
+
+	INSERT INTO whatsapp.error_class_overrides (code, subcode, details, class, wait, meaning, hint)
+	SELECT NEW.code, coalesce(NEW.subcode, 0), coalesce(NEW.details, ''), NEW.class, NEW.wait,
+		nullif(NEW.meaning, s.meaning), nullif(NEW.hint, s.hint)
+	FROM (SELECT) one
+	LEFT JOIN whatsapp.shipped_error_classes s ON s.code = NEW.code
+		AND s.subcode = coalesce(NEW.subcode, 0) AND s.details = coalesce(NEW.details, '');
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION whatsapp.change_error_class() IS 'puts what is changed in whatsapp.error_classes into whatsapp.error_class_overrides';
+
+CREATE TRIGGER changed INSTEAD OF INSERT OR UPDATE OR DELETE ON whatsapp.error_classes
+	FOR EACH ROW EXECUTE FUNCTION whatsapp.change_error_class();
+COMMENT ON TRIGGER changed ON whatsapp.error_classes IS 'has changes go to whatsapp.error_class_overrides';
+
+CREATE FUNCTION whatsapp.error_class(http_status integer, error_code integer, error_subcode integer,
+	error_details text, is_transient boolean, OUT class text, OUT wait interval, OUT meaning text)
+RETURNS record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF error_code IS NOT NULL THEN
+		SELECT e.class, e.wait, e.meaning INTO error_class.class, error_class.wait, error_class.meaning
+		FROM whatsapp.error_classes e
+		WHERE e.code = error_code
+			AND e.subcode IN (0, coalesce(error_subcode, 0))
+			AND (e.details = '' OR coalesce(error_details, '') ~* e.details)
+		ORDER BY e.subcode <> 0 DESC, e.details <> '' DESC
+		LIMIT 1;
+		IF NOT FOUND THEN
+			error_class.class := CASE
+				WHEN is_transient THEN 'retry'
+				WHEN http_status >= 500 THEN 'retry_few'
+				ELSE 'permanent'
+			END;
+		END IF;
+		RETURN;
+	END IF;
+
+	-- without an error of Meta's, it is the status that tells if Meta can have
+	-- accepted the message: it surely has not if the request was refused
+	error_class.class := CASE
+		WHEN http_status IN (408, 499) THEN NULL
+		WHEN http_status = 401 THEN 'token'
+		WHEN http_status IN (403, 404) THEN 'hold_number'
+		WHEN http_status = 429 THEN 'slow_number'
+		WHEN http_status BETWEEN 300 AND 399 THEN 'hold_number'
+		WHEN http_status BETWEEN 400 AND 499 THEN 'permanent'
+	END;
+	IF http_status = 429 THEN
+		error_class.wait := interval '5 s';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.error_class(integer, integer, integer, text, boolean) IS 'the class of an error, how long to wait and what it means, by its code, subcode and details; if there is none for the code, by is_transient, which Meta may tell, and the HTTP status. Without a code, by the HTTP status alone; NULL if that does not tell whether the message was accepted';
+
+------------------------------------------------------------------------------
+-- 5. The sender
 --
 -- The background worker claims rows that are due, sends them while no
 -- transaction is open, and records what came of each.  There is one worker in
 -- a database, so that a row found in state "sending" when it starts is one
 -- that another has left behind.
+--
+-- Who changes rows of the outbox and messages does it in this order, and never
+-- waits for a row of the outbox: what is locked is left for later.
 ------------------------------------------------------------------------------
 
 CREATE FUNCTION whatsapp.graph_endpoint(api_version text) RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_graph_endpoint';
 COMMENT ON FUNCTION whatsapp.graph_endpoint(text) IS 'where the Graph API is: whatsapp.graph_url and the version, whatsapp.api_version if that is NULL';
+
+CREATE FUNCTION whatsapp.max_attempts() RETURNS integer
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_max_attempts';
+COMMENT ON FUNCTION whatsapp.max_attempts() IS 'the setting whatsapp.max_attempts';
 
 CREATE FUNCTION whatsapp.request_url(o whatsapp.outbox) RETURNS text
 LANGUAGE sql STABLE
@@ -1683,6 +2293,22 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.request_url(whatsapp.outbox) IS 'the URL that a message is sent to';
 
+-- wa1.<row>.<attempt>.<nonce>: at most 52 characters, which is why
+-- callback_data may have 460.
+CREATE FUNCTION whatsapp.callback_token(o whatsapp.outbox) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 'wa1.' || o.id || '.' || o.attempts || '.' || o.nonce;
+COMMENT ON FUNCTION whatsapp.callback_token(whatsapp.outbox) IS 'what an attempt to send a message has in biz_opaque_callback_data, in front of callback_data and a dot: by it a status tells which attempt it is of. NULL before the first';
+
+CREATE FUNCTION whatsapp.callback_data(told text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN starts_with(told, 'wa1.') AND told ~ '^wa1\.[0-9]{1,18}\.[0-9]{1,9}\.[0-9a-f]{16}(\.|$)'
+		THEN substring(told FROM '^wa1\.[0-9]+\.[0-9]+\.[0-9a-f]+\.(.*)$')
+	ELSE told
+END;
+COMMENT ON FUNCTION whatsapp.callback_data(text) IS 'the callback_data that was queued, from what a status has in biz_opaque_callback_data: that without our token';
+
 CREATE FUNCTION whatsapp.request_body(o whatsapp.outbox) RETURNS jsonb
 LANGUAGE sql STABLE
 RETURN jsonb_strip_nulls(jsonb_build_object(
@@ -1691,19 +2317,33 @@ RETURN jsonb_strip_nulls(jsonb_build_object(
 		'to', CASE WHEN o.recipient_type = 'group' OR o.recipient_key LIKE '+%' THEN o.recipient_key END,
 		'recipient', CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END,
 		'context', CASE WHEN o.reply_to IS NOT NULL THEN jsonb_build_object('message_id', o.reply_to) END,
-		'biz_opaque_callback_data', o.callback_data,
+		'biz_opaque_callback_data', CASE
+			WHEN o.nonce IS NULL THEN o.callback_data
+			ELSE whatsapp.callback_token(o) || coalesce('.' || o.callback_data, '')
+		END,
 		'type', o.type))
 	|| jsonb_build_object(o.type, coalesce(o.content, jsonb_build_object('body', o.body)));
 COMMENT ON FUNCTION whatsapp.request_body(whatsapp.outbox) IS 'what is sent for a message; the content goes under the key that is named like the type, so that new types need no change here';
 
-CREATE FUNCTION whatsapp.claim(max_rows integer,
-	OUT outbox_id bigint, OUT attempt integer, OUT url text, OUT access_token text, OUT body text)
+CREATE FUNCTION whatsapp.claim(max_rows integer, one_by_one boolean DEFAULT false,
+	OUT outbox_id bigint, OUT nonce text, OUT url text, OUT access_token text, OUT body text)
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
+DECLARE
+	row_id bigint;
+	objection text;
 BEGIN
+	UPDATE whatsapp.numbers n
+	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
+	WHERE n.phone_number_id = ANY (ARRAY(
+		SELECT p.phone_number_id
+		FROM whatsapp.numbers p
+		WHERE p.state = 'paused' AND p.paused_until <= now()
+		FOR UPDATE SKIP LOCKED));
+
 	UPDATE whatsapp.outbox o
 	SET state = 'expired', finished_at = now()
 	WHERE o.id = ANY (ARRAY(
@@ -1714,125 +2354,525 @@ BEGIN
 		LIMIT max_rows
 		FOR UPDATE SKIP LOCKED));
 
+	IF NOT one_by_one THEN
+		RETURN QUERY
+		SELECT r.*
+		FROM whatsapp.claim_rows(ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows) d (id))) r;
+		RETURN;
+	END IF;
+
+	-- something of one row had the claim of all fail: that row waits
+	FOR row_id IN SELECT d.id FROM whatsapp.lock_due_rows(max_rows) d (id) LOOP
+		BEGIN
+			RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(ARRAY[row_id]) r;
+		EXCEPTION WHEN OTHERS THEN
+			objection := SQLERRM;
+			BEGIN
+				UPDATE whatsapp.outbox o
+				SET retry_at = now() + interval '1 minute', error = objection
+				WHERE o.id = row_id;
+			EXCEPTION WHEN OTHERS THEN
+				-- it cannot even be changed to wait, so it will be met again
+				NULL;
+			END;
+			RAISE WARNING USING
+				MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, objection),
+				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+		END;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.claim(integer, boolean) IS 'for the background worker: takes up to so many rows that are due, all at once or each by itself, and says what to send for them; rows that cannot be sent as they are have failed';
+
+CREATE FUNCTION whatsapp.lock_due_rows(max_rows integer) RETURNS SETOF bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT q.id
+	FROM whatsapp.outbox q
+	WHERE q.state = 'queued'
+		AND q.phone_number_id IN (
+			SELECT n.phone_number_id
+			FROM whatsapp.numbers n
+			WHERE n.state = 'active' AND EXISTS (
+				SELECT FROM whatsapp.secrets s
+				WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$'))
+		AND (q.send_after IS NULL OR q.send_after <= now())
+		AND (q.retry_at IS NULL OR q.retry_at <= now())
+		AND (q.expires_at IS NULL OR q.expires_at > now())
+	ORDER BY q.priority DESC, q.id
+	LIMIT max_rows
+	FOR UPDATE OF q SKIP LOCKED;
+END $$;
+COMMENT ON FUNCTION whatsapp.lock_due_rows(integer) IS 'locks rows that are due, the first of them up to so many, but for those that others have locked';
+
+CREATE FUNCTION whatsapp.claim_rows(ids bigint[],
+	OUT outbox_id bigint, OUT nonce text, OUT url text, OUT access_token text, OUT body text)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
 	RETURN QUERY
 	WITH sender AS MATERIALIZED (
-		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value
-		FROM whatsapp.numbers n
-		JOIN whatsapp.secrets s ON s.phone_number_id = n.phone_number_id
-			AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$'
-		WHERE n.state = 'active'
-		ORDER BY n.phone_number_id, s.secret_id DESC
+		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value
+		FROM whatsapp.secrets s
+		WHERE s.kind = 'access_token' AND s.value ~ '^[!-~]+$'
+		ORDER BY s.phone_number_id, s.secret_id DESC
 	), claimed AS (
 		UPDATE whatsapp.outbox o
-		SET state = 'sending', attempts = o.attempts + 1, claimed_at = now()
-		WHERE o.id = ANY (ARRAY(
-			SELECT q.id
-			FROM whatsapp.outbox q
-			WHERE q.state = 'queued'
-				AND q.phone_number_id IN (SELECT a.phone_number_id FROM sender a)
-				AND (q.send_after IS NULL OR q.send_after <= now())
-				AND (q.retry_at IS NULL OR q.retry_at <= now())
-				AND (q.expires_at IS NULL OR q.expires_at > now())
-			ORDER BY q.priority DESC, q.id
-			LIMIT max_rows
-			FOR UPDATE SKIP LOCKED))
+		SET state = CASE WHEN whatsapp.is_sendable(o) THEN 'sending' ELSE 'failed' END,
+			attempts = o.attempts + 1, claimed_at = now(),
+			nonce = substr(replace(gen_random_uuid()::text, '-', ''), 1, 16),
+			finished_at = CASE WHEN NOT whatsapp.is_sendable(o) THEN now() END,
+			failed_at = CASE WHEN NOT whatsapp.is_sendable(o) THEN now() END,
+			error = CASE WHEN whatsapp.is_sendable(o) THEN o.error
+				ELSE 'The row has no recipient that is valid, or no body or content.' END
+		WHERE o.id = ANY (ids) AND o.state = 'queued'
 		RETURNING o.*
 	)
-	SELECT c.id, c.attempts, whatsapp.request_url(c::whatsapp.outbox), a.value,
+	SELECT c.id, c.nonce, whatsapp.request_url(c::whatsapp.outbox), a.value,
 		whatsapp.request_body(c::whatsapp.outbox)::text
 	FROM claimed c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
+	WHERE c.state = 'sending'
 	ORDER BY c.priority DESC, c.id;
 END $$;
-COMMENT ON FUNCTION whatsapp.claim(integer) IS 'for the background worker: takes up to so many rows that are due, and says what to send for them';
+COMMENT ON FUNCTION whatsapp.claim_rows(bigint[]) IS 'does the work of whatsapp.claim(), for rows that are locked';
 
-CREATE FUNCTION whatsapp.verdict(outcome text, reply jsonb) RETURNS text
+CREATE FUNCTION whatsapp.is_sendable(o whatsapp.outbox) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-	WHEN outcome = 'not sent' THEN 'queued'
-	WHEN outcome <> 'answered' THEN 'unknown'
-	WHEN reply #>> '{messages,0,id}' <> '' THEN 'sent'
-	WHEN reply #>> '{error,code}' <> '' THEN 'failed'
-	ELSE 'unknown'
-END;
-COMMENT ON FUNCTION whatsapp.verdict(text, jsonb) IS 'the state of a row after an attempt, from the outcome (answered, not sent, unknown) and the JSON that was answered: sent needs an id from Meta, and failed an error of Meta''s, whatever the HTTP status is';
+RETURN coalesce(o.recipient_key <> '', false) AND (o.content IS NOT NULL OR o.type = 'text' AND coalesce(o.body <> '', false));
+COMMENT ON FUNCTION whatsapp.is_sendable(whatsapp.outbox) IS 'whether there is anything to send for a row, and anybody to send it to: rows from dumps are not checked when they come';
 
-CREATE FUNCTION whatsapp.record(outbox_ids bigint[], attempts integer[], outcomes text[],
-	http_statuses integer[], replies jsonb[], errors text[])
+CREATE FUNCTION whatsapp.delay(class text, wait interval, attempts integer, deferrals integer, retry_after integer) RETURNS interval
+LANGUAGE sql VOLATILE
+RETURN greatest(
+	CASE class
+		WHEN 'pair' THEN interval '1 second' * power(4, least(deferrals, 6))
+		WHEN 'not sent' THEN interval '1 second' * least(power(2, least(deferrals, 10) + 1), 60) * (0.5 + random() / 2)
+		WHEN 'retry' THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
+		WHEN 'retry_few' THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
+	END,
+	wait * (1 + random() / 10),
+	CASE WHEN retry_after > 0 THEN interval '1 second' * least(retry_after, 3600) END);
+COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave; for what Retry-After says at least, in seconds, and that at most an hour';
+
+CREATE FUNCTION whatsapp.verdict(outcome text, http_status integer, reply jsonb,
+	OUT state text, OUT class text, OUT wait interval, OUT error_code integer, OUT error_subcode integer,
+	OUT error_title text, OUT error_details text, OUT error text, OUT fbtrace_id text)
+RETURNS record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	told jsonb := CASE WHEN jsonb_typeof(reply -> 'error') = 'object' THEN reply -> 'error' END;
+BEGIN
+	IF outcome = 'not sent' THEN
+		state := 'queued';
+		class := 'not sent';
+		RETURN;
+	END IF;
+	IF outcome <> 'answered' THEN
+		state := 'unknown';
+		RETURN;
+	END IF;
+	IF reply #>> '{messages,0,id}' <> '' THEN
+		state := 'sent';
+		RETURN;
+	END IF;
+
+	error_code := CASE WHEN told ->> 'code' ~ '^-?[0-9]{1,9}$' THEN (told ->> 'code')::integer END;
+	error_subcode := CASE WHEN told ->> 'error_subcode' ~ '^-?[0-9]{1,9}$' THEN (told ->> 'error_subcode')::integer END;
+	error_title := coalesce(told ->> 'error_user_title',
+		regexp_replace(told ->> 'message', '^\(#[0-9]+\) *', ''));
+	error_details := coalesce(
+		CASE jsonb_typeof(told -> 'error_data')
+			WHEN 'object' THEN told #>> '{error_data,details}'
+			WHEN 'string' THEN told ->> 'error_data'
+		END,
+		told ->> 'error_user_msg');
+	fbtrace_id := told ->> 'fbtrace_id';
+
+	SELECT e.class, e.wait, coalesce(error_details, error_title, e.meaning, 'Error ' || error_code)
+	INTO verdict.class, verdict.wait, verdict.error
+	FROM whatsapp.error_class(http_status, error_code, error_subcode, concat_ws(' ', error_title, error_details),
+		told ->> 'is_transient' = 'true') e;
+	state := CASE
+		WHEN class IS NULL THEN 'unknown'
+		WHEN class IN ('permanent', 'reroute', 'suppress') THEN 'failed'
+		ELSE 'queued'
+	END;
+END $$;
+COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
+
+CREATE FUNCTION whatsapp.record(outbox_ids bigint[], nonces text[], outcomes text[],
+	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[])
 RETURNS SETOF bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
+DECLARE
+	sent bigint[];
+	wa_ids text[];
+	user_ids text[];
+	troubles jsonb;
+	unheard_of integer[];
+	trouble record;
 BEGIN
-	RETURN QUERY
 	WITH result AS MATERIALIZED (
-		SELECT r.id, r.attempt, r.reply, whatsapp.verdict(r.outcome, r.reply) AS state,
-			CASE WHEN r.reply #>> '{error,code}' ~ '^-?[0-9]{1,9}$'
-				THEN (r.reply #>> '{error,code}')::integer END AS error_code,
-			coalesce(
-				r.reply #>> '{error,error_data,details}',
-				r.reply #>> '{error,message}',
-				r.error,
-				format('HTTP status %s without an answer of the Graph API', r.http_status)) AS error
-		FROM unnest(outbox_ids, record.attempts, outcomes, http_statuses, replies, errors)
-			r (id, attempt, outcome, http_status, reply, error)
+		SELECT r.*
+		FROM unnest(outbox_ids, nonces, outcomes, http_statuses, replies, errors, retry_afters)
+			r (id, nonce, outcome, http_status, reply, error, retry_after)
 	), free AS MATERIALIZED (
-		SELECT o.id
+		SELECT o.id, o.state, o.attempts, o.deferrals, o.error
 		FROM whatsapp.outbox o
-		JOIN result r ON r.id = o.id AND r.attempt = o.attempts
-		WHERE o.state = 'sending'
+		JOIN result r ON r.id = o.id AND r.nonce = o.nonce
+		WHERE o.state <> 'sent'
 		ORDER BY o.id
 		FOR UPDATE OF o SKIP LOCKED
+	), judged AS MATERIALIZED (
+		SELECT f.id, f.attempts, f.deferrals, f.error AS old_error, r.http_status, r.reply, r.retry_after,
+			v.state, v.class, v.wait, v.error_code, v.error_subcode, v.error_title, v.error_details, v.fbtrace_id,
+			-- an attempt that did not leave, or had to wait, is none
+			v.state = 'queued' AND v.class NOT IN ('retry', 'retry_few', 'wait') AS is_deferred,
+			coalesce(v.error, r.error,
+				CASE WHEN v.state <> 'sent' THEN
+					format('HTTP status %s without an answer of the Graph API', r.http_status) END) AS error
+		FROM free f
+		JOIN result r ON r.id = f.id
+		CROSS JOIN LATERAL whatsapp.verdict(r.outcome, r.http_status, r.reply) v
+		-- somebody has thought otherwise meanwhile: only what was sent is a fact
+		WHERE f.state = 'sending' OR v.state = 'sent'
+	), decided AS MATERIALIZED (
+		SELECT j.id, j.http_status, j.reply, j.class, j.wait, j.error_code, j.error_subcode, j.error_title,
+			j.error_details, j.error, j.fbtrace_id, j.is_deferred, j.old_error,
+			CASE
+				WHEN j.state = 'queued' AND NOT j.is_deferred AND j.attempts >=
+					CASE j.class WHEN 'retry_few' THEN least(3, whatsapp.max_attempts()) ELSE whatsapp.max_attempts() END
+				THEN 'failed'
+				ELSE j.state
+			END AS state,
+			j.attempts,
+			greatest(j.attempts - j.is_deferred::integer, 0) AS counted,
+			CASE WHEN j.is_deferred THEN j.deferrals + 1 ELSE 0 END AS deferrals,
+			now() + whatsapp.delay(j.class, j.wait, j.attempts, j.deferrals, j.retry_after) AS retry_at
+		FROM judged j
 	), recorded AS (
 		UPDATE whatsapp.outbox o
-		SET state = r.state,
-			message_id = CASE WHEN r.state = 'sent' THEN r.reply #>> '{messages,0,id}' END,
-			error_code = CASE WHEN r.state <> 'sent' THEN r.error_code END,
-			error = CASE WHEN r.state <> 'sent' THEN r.error END,
-			retry_at = CASE WHEN r.state = 'queued'
-				THEN now() + interval '1 second' * least(power(2, least(o.attempts, 10)), 60) END,
-			finished_at = CASE WHEN r.state <> 'queued' THEN now() END,
-			failed_at = CASE WHEN r.state = 'failed' THEN now() END
-		FROM result r
-		WHERE r.id = o.id AND o.id = ANY (ARRAY(SELECT f.id FROM free f))
-		RETURNING o.*
+		SET state = d.state,
+			attempts = d.counted,
+			deferrals = d.deferrals,
+			message_id = CASE WHEN d.state = 'sent' THEN d.reply #>> '{messages,0,id}' END,
+			error_code = d.error_code, error_title = d.error_title, error_details = d.error_details,
+			error = d.error, fbtrace_id = d.fbtrace_id,
+			retry_at = CASE WHEN d.state = 'queued' THEN d.retry_at END,
+			finished_at = CASE WHEN d.state <> 'queued' THEN now() END,
+			failed_at = CASE WHEN d.state = 'failed' THEN now() END
+		FROM decided d
+		WHERE d.id = o.id
+		RETURNING o.id, o.phone_number_id, o.claimed_at
+	), logged AS (
+		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, retry_at, http_status, class,
+			error_code, error_subcode, error_title, error_details, error, fbtrace_id)
+		SELECT d.id, d.attempts,
+			CASE WHEN d.class = 'not sent' THEN 'not sent' WHEN d.class IS NULL THEN 'unknown' ELSE 'refused' END,
+			d.state, CASE WHEN d.state = 'queued' THEN d.retry_at END, nullif(d.http_status, 0), nullif(d.class, 'not sent'),
+			d.error_code, d.error_subcode, d.error_title, d.error_details, d.error, d.fbtrace_id
+		FROM decided d
+		WHERE d.state <> 'sent' AND NOT (d.is_deferred AND d.error IS NOT DISTINCT FROM d.old_error)
+	), troubled AS (
+		SELECT r.phone_number_id, d.class, max(d.wait) AS wait, max(d.retry_at) AS retry_at,
+			max(d.error_code) AS error_code, max(d.error) AS error, max(r.claimed_at) AS claimed_at
+		FROM decided d
+		JOIN recorded r ON r.id = d.id
+		WHERE d.class IN ('slow_number', 'slow_account', 'hold_number', 'hold_account', 'token')
+		GROUP BY r.phone_number_id, d.class
+	)
+	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
+		array_agg(d.reply #>> '{contacts,0,wa_id}') FILTER (WHERE d.state = 'sent'),
+		array_agg(d.reply #>> '{contacts,0,user_id}') FILTER (WHERE d.state = 'sent'),
+		(SELECT jsonb_agg(to_jsonb(t)) FROM troubled t),
+		array_agg(DISTINCT d.error_code) FILTER (WHERE d.error_code IS NOT NULL AND NOT EXISTS (
+			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code))
+	INTO sent, wa_ids, user_ids, troubles, unheard_of
+	FROM decided d;
+
+	IF sent IS NOT NULL THEN
+		PERFORM whatsapp.file_sent(sent, wa_ids, user_ids);
+	END IF;
+	FOR trouble IN
+		SELECT t.*
+		FROM jsonb_to_recordset(troubles) t (phone_number_id text, class text, wait interval, retry_at timestamptz,
+			error_code integer, error text, claimed_at timestamptz)
+		ORDER BY t.phone_number_id, t.class
+	LOOP
+		PERFORM whatsapp.hold_numbers(trouble.phone_number_id, trouble.class,
+			CASE WHEN trouble.wait IS NOT NULL THEN trouble.retry_at END,
+			trouble.error_code, trouble.error, trouble.claimed_at);
+	END LOOP;
+	IF unheard_of IS NOT NULL THEN
+		RAISE WARNING USING
+			MESSAGE = format('Meta has answered with unknown errors: %s', array_to_string(unheard_of, ', ')),
+			HINT = 'whatsapp.attempts has what it said. Say what is to be done by an INSERT into whatsapp.error_classes.';
+	END IF;
+
+	RETURN QUERY
+	SELECT o.id
+	FROM unnest(outbox_ids, nonces) r (id, nonce)
+	JOIN whatsapp.outbox o ON o.id = r.id AND o.nonce = r.nonce
+	WHERE o.state = 'sending';
+END $$;
+COMMENT ON FUNCTION whatsapp.record(bigint[], text[], text[], integer[], jsonb[], text[], integer[]) IS 'for the background worker: records what came of attempts, each known by its row and nonce, and returns the rows that others have locked, to be recorded later';
+
+CREATE FUNCTION whatsapp.hold_numbers(phone_number_id text, class text, until timestamptz, error_code integer, reason text, claimed_at timestamptz)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	paused text[];
+BEGIN
+	WITH token AS MATERIALIZED (
+		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value, s.added_at
+		FROM whatsapp.secrets s
+		WHERE s.kind = 'access_token'
+		ORDER BY s.phone_number_id, s.secret_id DESC
+	), free AS MATERIALIZED (
+		SELECT n.phone_number_id, n.state
+		FROM whatsapp.numbers n
+		WHERE CASE
+				WHEN hold_numbers.class = 'token' THEN n.phone_number_id IN (
+					SELECT o.phone_number_id
+					FROM token o
+					JOIN token t ON t.value = o.value
+					-- a token that was set meanwhile is another matter
+					WHERE t.phone_number_id = hold_numbers.phone_number_id AND o.added_at <= hold_numbers.claimed_at)
+				WHEN hold_numbers.class IN ('slow_account', 'hold_account') THEN n.phone_number_id = hold_numbers.phone_number_id
+					OR n.waba_id = (SELECT m.waba_id FROM whatsapp.numbers m WHERE m.phone_number_id = hold_numbers.phone_number_id)
+				ELSE n.phone_number_id = hold_numbers.phone_number_id
+			END
+			-- what somebody has decided stands, and of two pauses the longer
+			AND (n.state = 'active' OR n.paused_class IS NOT NULL AND n.paused_until < coalesce(hold_numbers.until, 'infinity'))
+		ORDER BY n.phone_number_id
+		FOR UPDATE SKIP LOCKED
+	), held AS (
+		UPDATE whatsapp.numbers n
+		SET state = 'paused', paused_class = hold_numbers.class, paused_until = hold_numbers.until,
+			paused_reason = concat_ws(' ', 'Error ' || hold_numbers.error_code || ':', hold_numbers.reason)
+		FROM free f
+		WHERE f.phone_number_id = n.phone_number_id
+		RETURNING n.phone_number_id
+	)
+	SELECT array_agg(h.phone_number_id ORDER BY h.phone_number_id) INTO paused FROM held h;
+
+	IF paused IS NOT NULL AND hold_numbers.class NOT IN ('slow_number', 'slow_account') THEN
+		RAISE WARNING USING
+			MESSAGE = format('nothing is sent any more from %s', array_to_string(paused, ', '))
+				|| coalesce(' until ' || hold_numbers.until, ''),
+			DETAIL = concat_ws(' ', 'Error ' || hold_numbers.error_code || ':', hold_numbers.reason),
+			HINT = coalesce(
+				(SELECT e.hint || ' ' FROM whatsapp.error_classes e
+					WHERE e.code = hold_numbers.error_code AND e.subcode = 0 AND e.details = ''), '')
+				|| CASE WHEN hold_numbers.class = 'token' THEN 'Messages stay queued until then.'
+					ELSE 'Messages stay queued; whatsapp.resume_number() has them sent.' END;
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.hold_numbers(text, text, timestamptz, integer, text, timestamptz) IS 'pauses a number because of an error of such a class, or all numbers of its account, or all that have its access token, if they had it when the message was claimed; until that time, or if it is NULL until somebody resumes them';
+
+-- What is known once a message was accepted.
+
+CREATE FUNCTION whatsapp.file_sent(outbox_ids bigint[], wa_ids text[], user_ids text[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	WITH sent AS MATERIALIZED (
+		SELECT o AS o, r.wa_id, r.user_id
+		FROM unnest(outbox_ids, wa_ids, user_ids) r (id, wa_id, user_id)
+		JOIN whatsapp.outbox o ON o.id = r.id
 	), superseded AS (
 		-- a webhook that was faster may have told of the message, in its way
 		INSERT INTO whatsapp.events (event_id, phone_number_id, field, event, element)
 		SELECT whatsapp.event_id(m.phone_number_id, NULL, m.element), m.phone_number_id, 'messages', 'superseded', m.element
-		FROM recorded o
-		JOIN whatsapp.messages m ON m.phone_number_id = o.phone_number_id AND m.message_id = o.message_id
-		WHERE o.state = 'sent' AND m.element IS NOT NULL
+		FROM sent s
+		JOIN whatsapp.messages m ON m.phone_number_id = (s.o).phone_number_id AND m.message_id = (s.o).message_id
+		WHERE m.element IS NOT NULL AND m.outbox_id IS NULL
 		ON CONFLICT (event_id) DO NOTHING
-	), filed AS (
-		INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
-			wa_id, user_id, group_id, context_id, status, status_at, sent_at, outbox_id, element)
-		SELECT o.phone_number_id, o.message_id, 'outbound', o.type,
-			coalesce(o.body, o.content ->> 'body', o.content ->> 'caption'),
-			CASE WHEN o.recipient_type <> 'group'
-				THEN coalesce(r.reply #>> '{contacts,0,wa_id}', substring(o.recipient_key FROM '^\+(.*)')) END,
-			coalesce(r.reply #>> '{contacts,0,user_id}',
-				CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END),
-			CASE WHEN o.recipient_type = 'group' THEN o.recipient_key END,
-			o.reply_to, 'accepted', now(), now(), o.id,
-			whatsapp.request_body(o::whatsapp.outbox)
-		FROM recorded o
-		JOIN result r ON r.id = o.id
-		WHERE o.state = 'sent'
-		ORDER BY o.phone_number_id, o.message_id
-		ON CONFLICT (phone_number_id, message_id) DO UPDATE
-		SET type = excluded.type, body = excluded.body,
-			wa_id = coalesce(excluded.wa_id, m.wa_id), user_id = coalesce(excluded.user_id, m.user_id),
-			group_id = coalesce(excluded.group_id, m.group_id), context_id = excluded.context_id,
-			sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element
 	)
-	SELECT r.id
-	FROM result r
-	JOIN whatsapp.outbox o ON o.id = r.id AND o.state = 'sending' AND o.attempts = r.attempt
-	WHERE r.id <> ALL (ARRAY(SELECT f.id FROM free f));
+	INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
+		wa_id, user_id, group_id, context_id, status, status_at, sent_at, outbox_id, element)
+	SELECT (s.o).phone_number_id, (s.o).message_id, 'outbound', (s.o).type,
+		coalesce((s.o).body, (s.o).content ->> 'body', (s.o).content ->> 'caption'),
+		CASE WHEN (s.o).recipient_type <> 'group'
+			THEN coalesce(s.wa_id, substring((s.o).recipient_key FROM '^\+(.*)')) END,
+		coalesce(s.user_id,
+			CASE WHEN (s.o).recipient_type <> 'group' AND (s.o).recipient_key NOT LIKE '+%' THEN (s.o).recipient_key END),
+		CASE WHEN (s.o).recipient_type = 'group' THEN (s.o).recipient_key END,
+		(s.o).reply_to, 'accepted', now(), now(), (s.o).id, whatsapp.request_body(s.o)
+	FROM sent s
+	ORDER BY (s.o).phone_number_id, (s.o).message_id
+	ON CONFLICT (phone_number_id, message_id) DO UPDATE
+	SET type = excluded.type, body = excluded.body,
+		wa_id = coalesce(excluded.wa_id, m.wa_id), user_id = coalesce(excluded.user_id, m.user_id),
+		group_id = coalesce(excluded.group_id, m.group_id), context_id = excluded.context_id,
+		sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element;
+
+	-- its own snapshot: by now, who files statuses of these has committed, or waits
+	PERFORM whatsapp.mark_failed(outbox_ids);
 END $$;
-COMMENT ON FUNCTION whatsapp.record(bigint[], integer[], text[], integer[], jsonb[], text[]) IS 'for the background worker: records what came of attempts, and returns the rows that others have locked, to be recorded later';
+COMMENT ON FUNCTION whatsapp.file_sent(bigint[], text[], text[]) IS 'makes messages of rows that were sent; the recipients'' WhatsApp ids and BSUIDs are those that Meta has told, or NULL';
+
+CREATE FUNCTION whatsapp.mark_failed(outbox_ids bigint[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE whatsapp.outbox o
+	SET error_code = f.error_code, error_title = f.title, error_details = f.details,
+		error = coalesce(f.details, f.title, 'The message has failed.'),
+		failed_at = f.at
+	FROM (
+		SELECT s.phone_number_id, s.message_id, s.error_code, coalesce(s.at, s.received_at) AS at,
+			coalesce(s.errors #>> '{0,title}', s.errors #>> '{0,message}') AS title,
+			coalesce(s.errors #>> '{0,error_data,details}', s.errors #>> '{0,details}') AS details
+		FROM whatsapp.statuses s
+		WHERE s.status = 'failed' AND s.participant = ''
+	) f
+	WHERE o.id = ANY (outbox_ids) AND o.state = 'sent'
+		AND f.phone_number_id = o.phone_number_id AND f.message_id = o.message_id
+		AND (o.error_code, o.failed_at) IS DISTINCT FROM (f.error_code, f.at);
+END $$;
+COMMENT ON FUNCTION whatsapp.mark_failed(bigint[]) IS 'says in rows that were sent if a status "failed" has come for them: they stay sent, and are not sent again';
+
+-- What statuses tell of the outbox.  It is settled at once where that can be;
+-- what somebody has locked is seen to by the background worker.
+
+CREATE TABLE whatsapp.evidence (
+	phone_number_id text NOT NULL,
+	message_id text NOT NULL,
+	status text NOT NULL,
+	outbox_id bigint NOT NULL,
+	nonce text,
+	wa_id text,
+	user_id text,
+	PRIMARY KEY (phone_number_id, message_id, status)
+);
+COMMENT ON TABLE whatsapp.evidence IS 'statuses that tell something of whatsapp.outbox that could not be noted there yet, as the row was locked';
+COMMENT ON COLUMN whatsapp.evidence.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.evidence.message_id IS 'the message (wamid)';
+COMMENT ON COLUMN whatsapp.evidence.status IS 'the status; any but failed tells only that the message was accepted';
+COMMENT ON COLUMN whatsapp.evidence.outbox_id IS 'the row of whatsapp.outbox, by the token that came back, or by the id of the message';
+COMMENT ON COLUMN whatsapp.evidence.nonce IS 'nonce of the token that came back';
+COMMENT ON COLUMN whatsapp.evidence.wa_id IS 'WhatsApp id of the recipient';
+COMMENT ON COLUMN whatsapp.evidence.user_id IS 'BSUID of the recipient';
+
+CREATE FUNCTION whatsapp.settle(e whatsapp.evidence) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	o whatsapp.outbox;
+BEGIN
+	SELECT q.* INTO o
+	FROM whatsapp.outbox q
+	WHERE q.id = e.outbox_id AND q.phone_number_id = e.phone_number_id
+	FOR UPDATE SKIP LOCKED;
+	IF NOT FOUND AND EXISTS (
+		SELECT FROM whatsapp.outbox q WHERE q.id = e.outbox_id AND q.phone_number_id = e.phone_number_id)
+	THEN
+		RETURN false;
+	END IF;
+
+	-- a token of another attempt, or another installation, is evidence of nothing
+	IF o.state <> 'sent' AND o.nonce = e.nonce THEN
+		UPDATE whatsapp.outbox q
+		SET state = 'sent', message_id = e.message_id, retry_at = NULL, finished_at = now(), failed_at = NULL,
+			error_code = NULL, error_title = NULL, error_details = NULL, error = NULL, fbtrace_id = NULL
+		WHERE q.id = o.id;
+		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state)
+		VALUES (o.id, o.attempts, 'evidence', 'sent');
+		PERFORM whatsapp.file_sent(ARRAY[o.id], ARRAY[e.wa_id], ARRAY[e.user_id]);
+	ELSIF o.state = 'sent' AND e.status = 'failed' THEN
+		PERFORM whatsapp.mark_failed(ARRAY[o.id]);
+	END IF;
+	DELETE FROM whatsapp.evidence d
+	WHERE d.phone_number_id = e.phone_number_id AND d.message_id = e.message_id AND d.status = e.status;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION whatsapp.settle(whatsapp.evidence) IS 'notes in the outbox what a status tells of it, if it is about the newest attempt; false if that cannot be yet, as somebody has locked the row';
+
+CREATE FUNCTION whatsapp.evidence_came() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT whatsapp.settle(NEW) THEN
+		PERFORM whatsapp.wake_sender();
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.evidence_came() IS 'settles what a status tells at once, or has the background worker do it';
+
+CREATE TRIGGER settle AFTER INSERT ON whatsapp.evidence
+	FOR EACH ROW EXECUTE FUNCTION whatsapp.evidence_came();
+COMMENT ON TRIGGER settle ON whatsapp.evidence IS 'settles it at once';
+
+CREATE FUNCTION whatsapp.settle_evidence() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+	e whatsapp.evidence;
+BEGIN
+	FOR e IN
+		SELECT v.*
+		FROM whatsapp.evidence v
+		ORDER BY v.phone_number_id, v.message_id, v.status
+		LIMIT 1000
+		FOR UPDATE SKIP LOCKED
+	LOOP
+		PERFORM whatsapp.settle(e);
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.settle_evidence() IS 'for the background worker: settles what statuses told of rows that were locked then';
+
+CREATE FUNCTION whatsapp.settle_unknown(grace interval, policy text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+BEGIN
+	IF policy = 'hold' THEN
+		RETURN;
+	END IF;
+	WITH overdue AS MATERIALIZED (
+		SELECT o.id, o.attempts,
+			CASE WHEN policy = 'retry' AND o.attempts < whatsapp.max_attempts() THEN 'queued' ELSE 'failed' END AS state
+		FROM whatsapp.outbox o
+		WHERE o.state = 'unknown' AND o.finished_at < now() - grace
+		ORDER BY o.finished_at
+		LIMIT 1000
+		FOR UPDATE SKIP LOCKED
+	), decided AS (
+		UPDATE whatsapp.outbox o
+		SET state = d.state,
+			retry_at = NULL,
+			finished_at = CASE WHEN d.state = 'failed' THEN now() END,
+			failed_at = CASE WHEN d.state = 'failed' THEN now() END
+		FROM overdue d
+		WHERE o.id = d.id
+	)
+	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state)
+	SELECT d.id, d.attempts, 'policy', d.state
+	FROM overdue d
+	ORDER BY d.id;
+END $$;
+COMMENT ON FUNCTION whatsapp.settle_unknown(interval, text) IS 'for the background worker: does what whatsapp.unknown_policy says about rows that have been unknown for longer than that: with "retry" they are queued again, up to whatsapp.max_attempts; with "fail", or after that, they have failed; with "hold" they stay as they are';
 
 CREATE FUNCTION whatsapp.release_interrupted(in_flight bigint[]) RETURNS void
 LANGUAGE plpgsql
@@ -1840,19 +2880,26 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
 BEGIN
-	UPDATE whatsapp.outbox o
-	SET state = 'unknown', finished_at = now(),
-		error = 'The background worker ended while the message was being sent.'
-	WHERE o.id = ANY (ARRAY(
-		SELECT q.id
-		FROM whatsapp.outbox q
-		WHERE q.state = 'sending' AND q.id <> ALL (in_flight)
-		FOR UPDATE SKIP LOCKED));
+	WITH interrupted AS (
+		UPDATE whatsapp.outbox o
+		SET state = 'unknown', finished_at = now(), error_code = NULL, error_title = NULL, error_details = NULL,
+			error = 'The background worker ended while the message was being sent.', fbtrace_id = NULL
+		WHERE o.id = ANY (ARRAY(
+			SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.state = 'sending' AND q.id <> ALL (in_flight)
+			FOR UPDATE SKIP LOCKED))
+		RETURNING o.id, o.attempts, o.error
+	)
+	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, error)
+	SELECT i.id, i.attempts, 'interrupted', 'unknown', i.error
+	FROM interrupted i
+	ORDER BY i.id;
 END $$;
 COMMENT ON FUNCTION whatsapp.release_interrupted(bigint[]) IS 'for the background worker, from the rows that it is sending: others in state sending are being sent by nobody, and may or may not have been accepted by Meta';
 
 ------------------------------------------------------------------------------
--- 5. Dumps and privileges
+-- 6. Dumps and privileges
 --
 -- Secrets are not dumped.  Nobody but the owner may do anything here, until
 -- it is granted.
@@ -1874,6 +2921,10 @@ SELECT pg_extension_config_dump('whatsapp.webhooks', '');
 SELECT pg_extension_config_dump('whatsapp.hooks', '');
 SELECT pg_extension_config_dump('whatsapp.outbox', '');
 SELECT pg_extension_config_dump('whatsapp.outbox_id_seq', '');
+SELECT pg_extension_config_dump('whatsapp.attempts', '');
+SELECT pg_extension_config_dump('whatsapp.attempts_attempt_id_seq', '');
+SELECT pg_extension_config_dump('whatsapp.evidence', '');
+SELECT pg_extension_config_dump('whatsapp.error_class_overrides', '');
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA whatsapp FROM PUBLIC;
 REVOKE ALL ON TYPE whatsapp.ingest_result FROM PUBLIC;

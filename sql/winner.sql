@@ -109,7 +109,7 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
 	INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550107788', 'as it was sent');
-	PERFORM whatsapp.record(array_agg(c.outbox_id), array_agg(c.attempt), '{answered}', '{200}', ARRAY['{"messages":[{"id":"wamid.own"}]}'::jsonb], ARRAY[NULL::text])
+	PERFORM whatsapp.record(array_agg(c.outbox_id), array_agg(c.nonce), '{answered}', '{200}', ARRAY['{"messages":[{"id":"wamid.own"}]}'::jsonb], ARRAY[NULL::text], ARRAY[NULL::integer])
 	FROM whatsapp.claim(1) c;
 END $$;
 CALL pg_temp.send();

@@ -426,7 +426,7 @@ static const WaColumn status_columns[] =
 	{"pricing", "conversation.pricing", WA_JSON},
 	{"errors", "errors", WA_JSON},
 	{"error_code", "errors.code", WA_INT},
-	{"callback_data", "biz_opaque_callback_data", WA_TEXT},
+	{"told_data", "biz_opaque_callback_data", WA_TEXT,.unstored = true},
 	{"element", "", WA_JSON},
 };
 
@@ -435,6 +435,7 @@ static const WaComputed status_computed[] =
 {
 	{"participant", "coalesce(r.member,"
 	" pg_catalog.concat_ws(' ', r.transaction, r.outcome))"},
+	{"callback_data", "whatsapp.callback_data(r.told_data)"},
 	{NULL}
 };
 
@@ -485,6 +486,54 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
 
 #define FARTHEST(column) \
 	"CASE WHEN " IS_FARTHER " THEN excluded." column " ELSE t." column " END"
+
+/*
+ * What a status tells of the outbox, if that does not know it yet: a token of
+ * ours, that the message was accepted; a failure, what became of it.
+ */
+static const WaColumn evidence_columns[] =
+{
+	STATUS_COLUMNS,
+	{"token", "biz_opaque_callback_data", WA_TEXT,.unstored = true},
+	{"recipient_id", "recipient_id", WA_TEXT,.unstored = true},
+	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
+	{"user_id", "recipient_user_id", WA_TEXT},
+};
+
+#define TOKEN_PART(pattern) \
+	"CASE WHEN pg_catalog.starts_with(r.token, 'wa1.') THEN" \
+	" pg_catalog.\"substring\"(r.token, '" pattern "') END"
+
+#define TOKEN_ROW \
+	TOKEN_PART("^wa1\\.([0-9]{1,18})\\.") "::pg_catalog.int8"
+
+#define TOKEN_NONCE \
+	TOKEN_PART("^wa1\\.[0-9]{1,18}\\.[0-9]{1,9}\\.([0-9a-f]{16})(?:\\.|$)")
+
+#define ROW_BY_TOKEN \
+	"(SELECT o.id FROM whatsapp.outbox o" \
+	" WHERE o.id OPERATOR(pg_catalog.=) " TOKEN_ROW \
+	" AND o.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id" \
+	" AND o.nonce OPERATOR(pg_catalog.=) " TOKEN_NONCE \
+	" AND (o.state OPERATOR(pg_catalog.<>) 'sent'" \
+	" OR r.status OPERATOR(pg_catalog.=) 'failed'))"
+
+#define ROW_BY_MESSAGE \
+	"CASE WHEN r.status OPERATOR(pg_catalog.=) 'failed' THEN" \
+	" (SELECT m.outbox_id FROM whatsapp.messages m" \
+	" WHERE m.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id" \
+	" AND m.message_id OPERATOR(pg_catalog.=) r.message_id) END"
+
+#define ROW_TOLD	"coalesce(" ROW_BY_TOKEN ", " ROW_BY_MESSAGE ")"
+
+static const WaComputed evidence_computed[] =
+{
+	{"outbox_id", ROW_TOLD},
+	{"nonce", TOKEN_NONCE},
+	{"wa_id", "CASE WHEN r.recipient_type IS DISTINCT FROM 'group'"
+	" THEN r.recipient_id END"},
+	{NULL}
+};
 
 /* in a history, the message itself has its status, in capitals */
 static const WaColumn history_status_columns[] =
@@ -1232,6 +1281,22 @@ const WaTable wa_fields_tables[] =
 		.keeps_losers = true,
 		.hook = "user_preference",
 		.content_hook = "user_preference",
+	},
+	{
+		/* after messages: who records the same message has done so by now */
+		.name = "evidence",
+		.paths = {
+			"entry.changes.value.statuses",
+			"entry.changes.value.standby.statuses",
+		},
+		.filing = WA_MAY,
+		.other_types = not_of_sent_messages,
+		COLUMNS(evidence_columns),
+		.computed = evidence_computed,
+		.where = ROW_TOLD " IS NOT NULL",
+		.key = "phone_number_id, message_id, status",
+		.best_first = "r.token, r.recipient_id, r.user_id",
+		.on_conflict = "DO NOTHING",
 	},
 	{ELEMENT_TABLE("entry.changes.value.errors", error_columns)},
 	{ELEMENT_TABLE("entry.changes.value.history.errors", error_columns)},

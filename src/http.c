@@ -17,6 +17,12 @@
  * away.  The same function tells, when a transfer has failed, whether
  * anything can have arrived: a request without its body is none.
  *
+ * There is one exception.  A server of HTTP/2 may refuse a stream, or close a
+ * connection and say which stream was the last that it has looked at.  Then it
+ * surely has not acted on the request, and libcurl may send it once more.  It
+ * does not tell us of that but by a line meant for people, so we listen to
+ * what it says over TLS, and keep none of it.
+ *
  * libcurl's callbacks are called from within libcurl, so that they must not
  * throw, nor use palloc().  Signals are blocked while libcurl runs, as it may
  * start threads to resolve names, and those must not run our handlers.
@@ -63,6 +69,9 @@
 
 #define MAX_STREAMS		100L	/* on one connection of HTTP/2 */
 
+/* What libcurl says when it repeats a request that was surely not looked at */
+#define REFUSED_STREAM	"REFUSED_STREAM, retrying a fresh connect"
+
 /* Settings: whatsapp.connect_timeout, request_timeout (ms) and ca_file */
 int			wa_connect_timeout = 5000;
 int			wa_request_timeout = 30000;
@@ -73,10 +82,11 @@ typedef struct HttpTransfer
 	dlist_node	link;			/* in one of the lists below */
 	CURL	   *easy;
 	int64		outbox_id;
-	int			attempt;
+	char		nonce[WA_NONCE_LEN + 1];
 	char	   *body;			/* malloc'ed */
 	size_t		body_len;
 	size_t		body_read;		/* how much of it libcurl has taken */
+	bool		is_refused;		/* and the server will not look at that */
 	char	   *reply;			/* malloc'ed, or NULL */
 	size_t		reply_len;
 	size_t		reply_size;
@@ -116,6 +126,8 @@ static int	on_timer(CURLM *m, long timeout_ms, void *arg);
 static size_t on_read(char *buffer, size_t size, size_t nitems, void *arg);
 static int	on_seek(void *arg, curl_off_t offset, int origin);
 static size_t on_data(char *data, size_t size, size_t nmemb, void *arg);
+static int	on_trace(CURL *easy, curl_infotype type, char *data, size_t size,
+					 void *arg);
 
 /*
  * Set up libcurl.  To be called once, before any other function here.
@@ -170,7 +182,7 @@ wa_http_start(const WaRequest *request)
 	CURLcode	result;
 
 	transfer->outbox_id = request->outbox_id;
-	transfer->attempt = request->attempt;
+	strlcpy(transfer->nonce, request->nonce, sizeof(transfer->nonce));
 
 	block_signals();
 	result = set_up(transfer, request);
@@ -243,6 +255,29 @@ wa_http_wait(long timeout_ms)
 		drive_socket(CURL_SOCKET_TIMEOUT, 0);
 	}
 	return latch_set;
+}
+
+/*
+ * End all transfers, as we are about to end ourselves.  Their replies say what
+ * is known of them.
+ */
+void
+wa_http_abandon(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &active_transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, link, iter.cur);
+
+		block_signals();
+		curl_multi_remove_handle(multi, transfer->easy);
+		unblock_signals();
+		strlcpy(transfer->error, "The background worker was asked to end.",
+				CURL_ERROR_SIZE);
+		dlist_delete(&transfer->link);
+		dlist_push_tail(&failed_transfers, &transfer->link);
+	}
 }
 
 /*
@@ -348,6 +383,13 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_SEEKDATA, transfer);
 	SET_OPTION(CURLOPT_WRITEFUNCTION, on_data);
 	SET_OPTION(CURLOPT_WRITEDATA, transfer);
+	if (!is_plain(request->url))
+	{
+		/* on_trace() shows it to nobody: there are secrets in it */
+		SET_OPTION(CURLOPT_DEBUGFUNCTION, on_trace);
+		SET_OPTION(CURLOPT_DEBUGDATA, transfer);
+		SET_OPTION(CURLOPT_VERBOSE, 1L);
+	}
 
 	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS, (long) wa_connect_timeout);
 	SET_OPTION(CURLOPT_TIMEOUT_MS, (long) wa_request_timeout);
@@ -474,23 +516,27 @@ static void
 make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 {
 	long		status = 0;
+	curl_off_t	retry_after = 0;
 
 	memset(reply, 0, sizeof(WaReply));
 	reply->outbox_id = transfer->outbox_id;
-	reply->attempt = transfer->attempt;
+	strlcpy(reply->nonce, transfer->nonce, sizeof(reply->nonce));
 
 	if (result == CURLE_OK)
 	{
 		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+		curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
 		reply->outcome = WA_ANSWERED;
 		reply->http_status = (int) status;
+		reply->retry_after = (int) Min(retry_after, PG_INT32_MAX);
 		reply->body = transfer->reply;
 		reply->body_len = transfer->reply_len;
 		transfer->reply = NULL;
 		return;
 	}
 
-	reply->outcome = transfer->body_read > 0 ? WA_UNKNOWN : WA_NOT_SENT;
+	reply->outcome = transfer->body_read > 0 && !transfer->is_refused ?
+		WA_UNKNOWN : WA_NOT_SENT;
 	reply->error = strdup(transfer->error[0] != '\0' ? transfer->error :
 						  curl_easy_strerror(result));
 }
@@ -559,15 +605,20 @@ on_read(char *buffer, size_t size, size_t nitems, void *arg)
 }
 
 /*
- * libcurl wants to send a body again, from the beginning.
+ * libcurl wants to send a body again, from the beginning.  It may if none of it
+ * has left, or nobody has looked at what has.
  */
 static int
 on_seek(void *arg, curl_off_t offset, int origin)
 {
 	HttpTransfer *transfer = arg;
 
-	return transfer->body_read == 0 && offset == 0 && origin == SEEK_SET ?
-		CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+	if (offset != 0 || origin != SEEK_SET ||
+		(transfer->body_read > 0 && !transfer->is_refused))
+		return CURL_SEEKFUNC_FAIL;
+	transfer->body_read = 0;
+	transfer->is_refused = false;
+	return CURL_SEEKFUNC_OK;
 }
 
 /*
@@ -596,4 +647,19 @@ on_data(char *data, size_t size, size_t nmemb, void *arg)
 	memcpy(transfer->reply + transfer->reply_len, data, len);
 	transfer->reply_len = needed;
 	return len;
+}
+
+/*
+ * libcurl says what it does.  All that is of interest is that it is about to
+ * repeat a request because the server has refused to look at it.
+ */
+static int
+on_trace(CURL *easy, curl_infotype type, char *data, size_t size, void *arg)
+{
+	HttpTransfer *transfer = arg;
+
+	if (type == CURLINFO_TEXT && size >= strlen(REFUSED_STREAM) &&
+		memcmp(data, REFUSED_STREAM, strlen(REFUSED_STREAM)) == 0)
+		transfer->is_refused = true;
+	return 0;
 }

@@ -20,29 +20,36 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "whatsapp.h"
 
 static WaQuery claim_rows = {
-	.sql = "SELECT c.outbox_id, c.attempt, c.url, c.access_token, c.body"
-	" FROM whatsapp.claim($1) c",
-	.nargs = 1,
-	.types = {INT4OID},
+	.sql = "SELECT c.outbox_id, c.nonce, c.url, c.access_token, c.body"
+	" FROM whatsapp.claim($1, $2) c",
+	.nargs = 2,
+	.types = {INT4OID, BOOLOID},
 };
 
 static WaQuery record_replies = {
 	.sql = "SELECT r.outbox_id"
-	" FROM whatsapp.record($1, $2, $3, $4, $5, $6) r (outbox_id)",
-	.nargs = 6,
-	.types = {INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-	JSONBARRAYOID, TEXTARRAYOID},
+	" FROM whatsapp.record($1, $2, $3, $4, $5, $6, $7) r (outbox_id)",
+	.nargs = 7,
+	.types = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+	JSONBARRAYOID, TEXTARRAYOID, INT4ARRAYOID},
 };
 
 static WaQuery release_rows = {
 	.sql = "SELECT whatsapp.release_interrupted($1)",
 	.nargs = 1,
 	.types = {INT8ARRAYOID},
+};
+
+static WaQuery settle_rows = {
+	.sql = "SELECT whatsapp.settle_evidence(),"
+	" whatsapp.settle_unknown($1, $2)",
+	.nargs = 2,
+	.types = {INTERVALOID, TEXTOID},
 };
 
 /* What each WaOutcome is, to SQL; in the order of the enum */
@@ -52,17 +59,25 @@ static const char *const outcome_names[] = {
 	[WA_ANSWERED] = "answered",
 };
 
+/* What each WaUnknownPolicy is, to SQL; in the order of the enum */
+static const char *const policy_names[] = {
+	[WA_UNKNOWN_HOLD] = "hold",
+	[WA_UNKNOWN_RETRY] = "retry",
+	[WA_UNKNOWN_FAIL] = "fail",
+};
+
 static char *get_text(uint64 row, int column);
 static int64 get_int(uint64 row, int column);
 static Jsonb *read_reply(const WaReply *reply);
 
 /*
- * Claim rows that are due, and return the requests to make for them.
+ * Claim rows that are due, all at once or each by itself, and return the
+ * requests to make for them.
  */
 WaRequest *
-wa_outbox_claim(int limit, int *nrequests)
+wa_outbox_claim(int limit, bool one_by_one, int *nrequests)
 {
-	Datum		values[] = {Int32GetDatum(limit)};
+	Datum		values[] = {Int32GetDatum(limit), BoolGetDatum(one_by_one)};
 	WaRequest  *requests;
 
 	wa_execute(&claim_rows, values, NULL);
@@ -71,7 +86,7 @@ wa_outbox_claim(int limit, int *nrequests)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		requests[i].outbox_id = get_int(i, 1);
-		requests[i].attempt = (int) get_int(i, 2);
+		requests[i].nonce = get_text(i, 2);
 		requests[i].url = get_text(i, 3);
 		requests[i].access_token = get_text(i, 4);
 		requests[i].body = get_text(i, 5);
@@ -87,16 +102,18 @@ void
 wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 {
 	Datum	   *ids = palloc(sizeof(Datum) * nreplies);
-	Datum	   *attempts = palloc(sizeof(Datum) * nreplies);
+	Datum	   *nonces = palloc(sizeof(Datum) * nreplies);
 	Datum	   *outcomes = palloc(sizeof(Datum) * nreplies);
 	Datum	   *statuses = palloc(sizeof(Datum) * nreplies);
 	Datum	   *bodies = palloc(sizeof(Datum) * nreplies);
 	Datum	   *errors = palloc(sizeof(Datum) * nreplies);
+	Datum	   *retry_afters = palloc(sizeof(Datum) * nreplies);
 	bool	   *no_body = palloc(sizeof(bool) * nreplies);
 	bool	   *no_error = palloc(sizeof(bool) * nreplies);
+	bool	   *no_retry_after = palloc(sizeof(bool) * nreplies);
 	int			dims[] = {nreplies};
 	int			lower_bounds[] = {1};
-	Datum		values[6];
+	Datum		values[7];
 
 	for (int i = 0; i < nreplies; i++)
 	{
@@ -104,13 +121,15 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 		Jsonb	   *body = read_reply(reply);
 
 		ids[i] = Int64GetDatum(reply->outbox_id);
-		attempts[i] = Int32GetDatum(reply->attempt);
+		nonces[i] = CStringGetTextDatum(reply->nonce);
 		outcomes[i] = CStringGetTextDatum(outcome_names[reply->outcome]);
 		statuses[i] = Int32GetDatum(reply->http_status);
 		bodies[i] = JsonbPGetDatum(body);
 		no_body[i] = body == NULL;
 		no_error[i] = reply->error == NULL;
 		errors[i] = no_error[i] ? (Datum) 0 : CStringGetTextDatum(reply->error);
+		no_retry_after[i] = reply->retry_after == 0;
+		retry_afters[i] = Int32GetDatum(reply->retry_after);
 	}
 
 #define MAKE_ARRAY(elements, nulls, type, len, by_value, align) \
@@ -119,11 +138,13 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 
 	values[0] = MAKE_ARRAY(ids, NULL, INT8OID, 8, FLOAT8PASSBYVAL,
 						   TYPALIGN_DOUBLE);
-	values[1] = MAKE_ARRAY(attempts, NULL, INT4OID, 4, true, TYPALIGN_INT);
+	values[1] = MAKE_ARRAY(nonces, NULL, TEXTOID, -1, false, TYPALIGN_INT);
 	values[2] = MAKE_ARRAY(outcomes, NULL, TEXTOID, -1, false, TYPALIGN_INT);
 	values[3] = MAKE_ARRAY(statuses, NULL, INT4OID, 4, true, TYPALIGN_INT);
 	values[4] = MAKE_ARRAY(bodies, no_body, JSONBOID, -1, false, TYPALIGN_INT);
 	values[5] = MAKE_ARRAY(errors, no_error, TEXTOID, -1, false, TYPALIGN_INT);
+	values[6] = MAKE_ARRAY(retry_afters, no_retry_after, INT4OID, 4, true,
+						   TYPALIGN_INT);
 #undef MAKE_ARRAY
 
 	wa_execute(&record_replies, values, NULL);
@@ -151,6 +172,22 @@ wa_outbox_release(const int64 *in_flight, int nin_flight)
 												FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
 	wa_execute(&release_rows, values, NULL);
+}
+
+/*
+ * See to rows of which nobody knows what has become of them: there may be
+ * evidence by now, or it has been too long (ms).
+ */
+void
+wa_outbox_settle(int grace, WaUnknownPolicy policy)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+	Datum		values[2];
+
+	interval->time = INT64CONST(1000) * grace;
+	values[0] = IntervalPGetDatum(interval);
+	values[1] = CStringGetTextDatum(policy_names[policy]);
+	wa_execute(&settle_rows, values, NULL);
 }
 
 static char *

@@ -11,7 +11,9 @@
  *
  * A row is marked as being sent, durably, before any of it leaves.  So when a
  * sender has died, the next one knows which messages may have gone out, and
- * does not send them again; see whatsapp.release_interrupted().  Nothing waits
+ * does not send them again; see whatsapp.release_interrupted().  A sender that
+ * is asked to end waits a moment for answers, and says what it knows.  Nothing
+ * waits
  * for a lock, but for a tenth of a second: transfers go on only while we are
  * where libcurl can be driven.
  *
@@ -56,10 +58,20 @@
 
 /* How soon to claim again after that has failed, or met a lock; in ms */
 #define CLAIM_RETRY_DELAY	5000
+#define ONE_BY_ONE_TIME		60000
 #define CLAIM_LOCKED_DELAY	200
 
-/* How soon to look again for rows that were left behind, at least; in ms */
-#define MIN_RELEASE_DELAY	1000
+/* How soon to look again for rows that nobody knows of, at least; in ms */
+#define MIN_SETTLE_DELAY	1000
+
+/* How long one who is asked to end waits for what is under way; in ms */
+#define MAX_FAREWELL	1000
+
+/*
+ * Replies that cannot be recorded yet do not count as in flight, but there is
+ * an end to it: so many times what may be in flight.
+ */
+#define MAX_UNRECORDED	16
 
 /*
  * After so many lock time-outs, one after the other, it is not single rows
@@ -67,10 +79,15 @@
  */
 #define MAX_LOCK_TIMEOUTS	3
 
-/* Settings: whatsapp.enabled, max_in_flight and poll_interval (ms) */
+/*
+ * Settings: whatsapp.enabled, max_in_flight, poll_interval (ms),
+ * unknown_grace (ms) and unknown_policy
+ */
 bool		wa_enabled = true;
 int			wa_max_in_flight = 256;
 int			wa_poll_interval = 1000;
+int			wa_unknown_grace = 300000;
+int			wa_unknown_policy = WA_UNKNOWN_HOLD;
 
 /* The outcome of a transfer that is still to be recorded */
 typedef struct SenderReply
@@ -99,6 +116,7 @@ typedef struct SenderBatch
 typedef struct SenderClaim
 {
 	int			limit;
+	bool		one_by_one;
 	WaRequest  *requests;
 	int			nrequests;
 } SenderClaim;
@@ -110,12 +128,16 @@ static MemoryContext reply_context = NULL;
 static List *replies = NIL;		/* of SenderReply */
 static bool claim_is_due = true;
 static TimestampTz claim_not_before = 0;
-static TimestampTz release_not_before = 0;
+static TimestampTz one_by_one_until = 0;	/* as together they could not be */
+static bool settle_is_due = true;
+static TimestampTz settle_not_before = 0;
 
 static void start_sender(int slot);
 static void heed_signals(void);
-static void release_interrupted(void);
+static void take_leave(void);
+static void settle(void);
 static void release_in_transaction(void *arg);
+static void settle_in_transaction(void *arg);
 static void record_replies(void);
 static SenderWork record_batch(List *batch);
 static void record_in_transaction(void *arg);
@@ -141,7 +163,7 @@ whatsapp_sender_main(Datum arg)
 	{
 		MemoryContextReset(turn_context);
 		heed_signals();
-		release_interrupted();
+		settle();
 		record_replies();
 		claim_and_start();
 		wait_for_work();
@@ -189,7 +211,11 @@ static void
 heed_signals(void)
 {
 	if (ProcDiePending)
+	{
+		ProcDiePending = false;
+		take_leave();
 		proc_exit(1);
+	}
 
 	/* there is no query to be cancelled, and nothing to be given up for it */
 	QueryCancelPending = false;
@@ -204,19 +230,54 @@ heed_signals(void)
 }
 
 /*
- * See to rows that another sender has left behind: when we start, and now and
- * then, as some may have been locked, or have come out of a dump.
+ * Have what is under way end: wait for answers, but not for long, and record
+ * what is known.  What did surely not leave is queued again by that, and the
+ * rest need not be found by our successor.
  */
 static void
-release_interrupted(void)
+take_leave(void)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  MAX_FAREWELL);
+	TimestampTz now;
+
+	while (wa_http_in_flight() > 0 && !ProcDiePending &&
+		   (now = GetCurrentTimestamp()) < end)
+	{
+		wa_http_wait(TimestampDifferenceMilliseconds(now, end));
+		collect_replies();
+	}
+	wa_http_abandon();
+	collect_replies();
+	if (replies != NIL && !extension_is_gone)
+	{
+		MemoryContextSwitchTo(turn_context);
+		record_batch(list_copy(replies));
+	}
+}
+
+/*
+ * See to rows that another sender has left behind, and to those of which
+ * nobody knows what has become of them: when we start, soon after we were
+ * woken, as that may be because of evidence, and now and then.
+ */
+static void
+settle(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (extension_is_gone || release_not_before > now)
+	if (extension_is_gone || settle_not_before > now || !settle_is_due)
 		return;
 	in_transaction("releasing interrupted rows", release_in_transaction, NULL);
-	release_not_before = TimestampTzPlusMilliseconds(now, Max(wa_poll_interval,
-															  MIN_RELEASE_DELAY));
+	in_transaction("settling unknown rows", settle_in_transaction, NULL);
+	settle_is_due = false;
+	settle_not_before = TimestampTzPlusMilliseconds(now, MIN_SETTLE_DELAY);
+}
+
+static void
+settle_in_transaction(void *arg)
+{
+	wa_outbox_settle(wa_unknown_grace, wa_unknown_policy);
 }
 
 static void
@@ -277,7 +338,10 @@ record_replies(void)
 
 			/* this may take its time; transfers must not time out meanwhile */
 			if (wa_http_wait(0))
+			{
 				claim_is_due = true;
+				settle_is_due = true;
+			}
 		}
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -348,9 +412,10 @@ claim_and_start(void)
 	SenderClaim claim = {0};
 	SenderWork	work;
 
-	claim.limit = wa_max_in_flight - wa_http_in_flight() -
-		list_length(replies);
+	claim.limit = wa_max_in_flight - wa_http_in_flight();
+	claim.one_by_one = one_by_one_until > GetCurrentTimestamp();
 	if (!claim_is_due || claim.limit <= 0 || extension_is_gone ||
+		list_length(replies) >= MAX_UNRECORDED * wa_max_in_flight ||
 		claim_not_before > GetCurrentTimestamp())
 		return;
 
@@ -359,6 +424,14 @@ claim_and_start(void)
 		return;
 
 	work = in_transaction("claiming", claim_in_transaction, &claim);
+	if (work == WORK_FAILED && !claim.one_by_one)
+	{
+		/* something of one row is to blame; the others are to be sent */
+		one_by_one_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   ONE_BY_ONE_TIME);
+		claim.one_by_one = true;
+		work = in_transaction("claiming", claim_in_transaction, &claim);
+	}
 	if (work != WORK_DONE)
 	{
 		claim_not_before =
@@ -381,7 +454,8 @@ claim_in_transaction(void *arg)
 
 	/* what is on disk is what is sent, whatever synchronous_commit says */
 	ForceSyncCommit();
-	claim->requests = wa_outbox_claim(claim->limit, &claim->nrequests);
+	claim->requests = wa_outbox_claim(claim->limit, claim->one_by_one,
+									  &claim->nrequests);
 }
 
 /*
@@ -398,7 +472,10 @@ wait_for_work(void)
 		return;
 	if (wa_http_wait(timeout) ||
 		TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout))
+	{
 		claim_is_due = true;
+		settle_is_due = true;
+	}
 }
 
 static long
@@ -408,6 +485,9 @@ time_to_wait(void)
 	long		timeout = wa_poll_interval;
 	ListCell   *cell;
 
+	if (settle_is_due)
+		timeout = Min(timeout,
+					  TimestampDifferenceMilliseconds(now, settle_not_before));
 	if (claim_not_before > now)
 		timeout = Min(timeout,
 					  TimestampDifferenceMilliseconds(now, claim_not_before));

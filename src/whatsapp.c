@@ -31,13 +31,21 @@
 
 MODULE_MAGIC("whatsapp", WHATSAPP_VERSION);
 
-/* Settings: whatsapp.api_version and graph_url */
+/* Settings: whatsapp.api_version, graph_url and max_attempts */
 static char *api_version = NULL;
 static char *graph_url = NULL;
+static int	max_attempts = 8;
 
 static const struct config_enum_entry archive_options[] = {
 	{"unfiled", WA_ARCHIVE_UNFILED, false},
 	{"all", WA_ARCHIVE_ALL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry unknown_policy_options[] = {
+	{"hold", WA_UNKNOWN_HOLD, false},
+	{"retry", WA_UNKNOWN_RETRY, false},
+	{"fail", WA_UNKNOWN_FAIL, false},
 	{NULL, 0, false}
 };
 
@@ -46,6 +54,7 @@ static bool check_api_version(char **newval, void **extra, GucSource source);
 static bool check_graph_url(char **newval, void **extra, GucSource source);
 
 PG_FUNCTION_INFO_V1(whatsapp_graph_endpoint);
+PG_FUNCTION_INFO_V1(whatsapp_max_attempts);
 
 void
 _PG_init(void)
@@ -74,6 +83,15 @@ whatsapp_graph_endpoint(PG_FUNCTION_ARGS)
 
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s%s%s", graph_url, slash,
 											  version)));
+}
+
+/*
+ * whatsapp.max_attempts() returns integer
+ */
+Datum
+whatsapp_max_attempts(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(max_attempts);
 }
 
 /*
@@ -118,6 +136,12 @@ define_settings(void)
 							   &graph_url, GRAPH_URL,
 							   PGC_SIGHUP, 0, check_graph_url, NULL, NULL);
 
+	DefineCustomIntVariable("whatsapp.max_attempts",
+							"How often it is tried to send a message, if Meta has trouble.",
+							"What surely did not leave, or has to wait, does not count.",
+							&max_attempts, 8, 1, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
 	DefineCustomIntVariable("whatsapp.max_in_flight",
 							"How many messages a database sends at the same time.",
 							NULL,
@@ -135,6 +159,18 @@ define_settings(void)
 							"Whether a message that was not has arrived is unknown.",
 							&wa_request_timeout, 30000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.unknown_grace",
+							"How long to wait for evidence of what has become of a message.",
+							"After that, whatsapp.unknown_policy decides.",
+							&wa_unknown_grace, 300000, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("whatsapp.unknown_policy",
+							 "What becomes of a message of which nobody knows if it was sent.",
+							 "It may be left so, be sent again, although it may then come twice, or count as failed.",
+							 &wa_unknown_policy, WA_UNKNOWN_HOLD, unknown_policy_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("whatsapp");
 }

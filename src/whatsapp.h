@@ -151,12 +151,15 @@ typedef enum WaOutcome
 	WA_ANSWERED					/* there is an HTTP status and a whole body */
 } WaOutcome;
 
+#define WA_NONCE_LEN	16
+
 typedef struct WaReply
 {
 	int64		outbox_id;
-	int			attempt;
+	char		nonce[WA_NONCE_LEN + 1];	/* of the attempt */
 	WaOutcome	outcome;
 	int			http_status;	/* 0 if there was no answer */
+	int			retry_after;	/* seconds; 0 if the answer does not say */
 	char	   *body;			/* malloc'ed; NULL if there is none */
 	size_t		body_len;
 	char	   *error;			/* malloc'ed; NULL if there was an answer */
@@ -165,7 +168,7 @@ typedef struct WaReply
 typedef struct WaRequest
 {
 	int64		outbox_id;
-	int			attempt;
+	const char *nonce;
 	const char *url;
 	const char *access_token;
 	const char *body;
@@ -356,6 +359,7 @@ extern void wa_http_start(const WaRequest *request);
 extern int	wa_http_in_flight(void);
 extern int	wa_http_outbox_ids(int64 *ids);
 extern bool wa_http_wait(long timeout_ms);
+extern void wa_http_abandon(void);
 extern bool wa_http_next_reply(WaReply *reply);
 extern void wa_http_free_reply(WaReply *reply);
 
@@ -380,15 +384,26 @@ extern void wa_shared_end_well(void);
 /* in wake.c */
 
 /* in outbox.c */
-extern WaRequest *wa_outbox_claim(int limit, int *nrequests);
+typedef enum WaUnknownPolicy
+{
+	WA_UNKNOWN_HOLD,
+	WA_UNKNOWN_RETRY,
+	WA_UNKNOWN_FAIL
+} WaUnknownPolicy;
+
+extern WaRequest *wa_outbox_claim(int limit, bool one_by_one,
+								  int *nrequests);
 extern void wa_outbox_record(WaReply *const *replies, int nreplies,
 							 bool *is_left);
 extern void wa_outbox_release(const int64 *in_flight, int nin_flight);
+extern void wa_outbox_settle(int grace, WaUnknownPolicy policy);
 
 /* in sender.c */
 extern bool wa_enabled;
 extern int	wa_max_in_flight;
 extern int	wa_poll_interval;
+extern int	wa_unknown_grace;
+extern int	wa_unknown_policy;
 
 extern PGDLLEXPORT void whatsapp_sender_main(Datum arg);
 

@@ -5,10 +5,12 @@
  * Tests, the demo and the benchmarks send to it instead of to Meta.
  *
  *	node test/graph.js --token T [--token T2] [--secret APP_SECRET --webhook URL]
- *	                   [--log FILE] [--port N]
+ *	                   [--log FILE] [--port N] [--key FILE --cert FILE]
  *
  * It listens on 127.0.0.1 only, by default on a free port, and then prints one
- * line, "listening on PORT". SIGTERM or SIGINT ends it at once, status 0.
+ * line, "listening on PORT". With a key and a certificate, it speaks TLS, and
+ * HTTP/2 or HTTP/1.1 as the client likes. SIGTERM or SIGINT ends it at once,
+ * status 0.
  *
  *
  * What it answers, as Meta does
@@ -55,6 +57,7 @@
  *	empty true		a success without "messages"
  *	http_status N		another status for whatever is answered
  *	retry_after N		a Retry-After header with it, in seconds
+ *	location "..."		a Location header with it
  *
  *	never true		no answer; the connection stays open
  *	close true		the request is read whole, then the connection closed
@@ -62,6 +65,10 @@
  *				none of this script's business, and not counted
  *	reset true		the same as close, with a TCP reset
  *	half true		the headers, half of the body, then closed
+ *	refuse true		of HTTP/2: the stream is refused, as not looked at
+ *	goaway true		of HTTP/2: the connection is closed, and this stream
+ *				was not looked at
+ *	break true		of HTTP/2: the stream is broken off by an error
  *
  *	statuses [...]		these statuses, in this order; [] is none
  *	status_error N		the code in a status "failed" (131026)
@@ -102,10 +109,12 @@
  * if the message was taken; gone, true if the client left before the answer;
  * body, parsed, or a string if it is not JSON. The outcome is "waiting" or
  * "held", and in the end "ok", "empty", "raw", "html 502", "error 131026",
- * "never", "closed", "reset" or "half". The token is in no log.
+ * "never", "closed", "reset", "half", "refused", "goaway" or "broken". The
+ * token is in no log.
  */
 
 const http = require('node:http');
+const http2 = require('node:http2');
 const fs = require('node:fs');
 const { createHmac, randomFillSync } = require('node:crypto');
 
@@ -157,11 +166,15 @@ const SCRIPT_KEYS = {
 	empty: 'boolean',
 	http_status: 'number',
 	retry_after: 'number',
+	location: 'string',
 	never: 'boolean',
 	close: 'boolean',
 	close_reused: 'boolean',
 	reset: 'boolean',
 	half: 'boolean',
+	refuse: 'boolean',
+	goaway: 'boolean',
+	break: 'boolean',
 	statuses: 'array',
 	status_error: 'number',
 	status_times: 'number',
@@ -185,6 +198,7 @@ let lastNumber = 0;			/* of a request */
 let lastConnection = 0;
 let lastMoment = 0;			/* orders beginnings and ends of requests */
 let lastStatusSecond = 0;
+const sockets = new Map();		/* by the number of the connection */
 const held = new Set();
 const unsettled = new Set();		/* waiting requests, not in the file yet */
 const unwritten = [];			/* lines for the file */
@@ -196,7 +210,7 @@ const webhookAgent = new http.Agent({ keepAlive: true, maxSockets: WEBHOOK_CONNE
 
 /* Reads the command line; --token may be repeated. */
 function readOptions(args) {
-	const read = { token: [], secret: [], webhook: [], log: [], port: [] };
+	const read = { token: [], secret: [], webhook: [], log: [], port: [], key: [], cert: [] };
 
 	for (let i = 0; i < args.length; i += 2) {
 		const name = args[i].replace(/^--/, '');
@@ -209,18 +223,24 @@ function readOptions(args) {
 		usage('--token is needed');
 	if (read.webhook.length !== read.secret.length)
 		usage('--webhook and --secret go together');
+	if (read.key.length !== read.cert.length)
+		usage('--key and --cert go together');
 
 	const last = name => read[name].at(-1);
 	const port = Number(last('port') ?? 0);
 
 	if (!(port >= 0 && port < 65536))
 		usage('bad --port');
-	return { token: read.token, secret: last('secret'), webhook: last('webhook'), log: last('log'), port };
+	return {
+		token: read.token, secret: last('secret'), webhook: last('webhook'), log: last('log'), port,
+		key: last('key'), cert: last('cert'),
+	};
 }
 
 function usage(complaint) {
 	process.stderr.write(`graph.js: ${complaint}\n`
-		+ 'usage: node graph.js --token T [--token T2] [--secret APP_SECRET --webhook URL] [--log FILE] [--port N]\n');
+		+ 'usage: node graph.js --token T [--token T2] [--secret APP_SECRET --webhook URL] [--log FILE] [--port N]'
+		+ ' [--key FILE --cert FILE]\n');
 	process.exit(2);
 }
 
@@ -490,16 +510,30 @@ const DELIVERIES = {
 	never: () => 'never',
 	close: closed,
 	close_reused: closed,
-	reset: ({ res }) => {
-		res.socket?.resetAndDestroy();
+	reset: call => {
+		socketOf(call)?.resetAndDestroy();
 		return 'reset';
 	},
-	half: ({ res }, answer, headers) => {
+	half: (call, answer, headers) => {
 		const bytes = Buffer.from(answer.body);
 
-		res.writeHead(answer.status, headers);
-		res.write(bytes.subarray(0, bytes.length >> 1), () => res.socket?.destroy());
+		call.res.writeHead(answer.status, headers);
+		call.res.write(bytes.subarray(0, bytes.length >> 1), () => socketOf(call)?.destroy());
 		return 'half';
+	},
+	refuse: ({ res }) => {
+		res.stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+		return 'refused';
+	},
+	goaway: ({ res }) => {
+		const { session, id } = res.stream;
+
+		session.goaway(http2.constants.NGHTTP2_NO_ERROR, id - 2);
+		return 'goaway';
+	},
+	break: ({ res }) => {
+		res.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+		return 'broken';
 	},
 	whole: ({ res }, answer, headers) => {
 		res.writeHead(answer.status, headers);
@@ -508,9 +542,14 @@ const DELIVERIES = {
 	},
 };
 
-function closed({ res }) {
-	res.socket?.destroy();
+function closed(call) {
+	socketOf(call)?.destroy();
 	return 'closed';
+}
+
+/* The connection itself: what a stream of HTTP/2 calls its socket is not that. */
+function socketOf({ connection }) {
+	return sockets.get(connection);
 }
 
 /* The name of the first key of a table that the script sets. */
@@ -533,6 +572,8 @@ function deliver(call, script) {
 		headers['facebook-api-version'] = call.version;
 	if (script.retry_after !== undefined)
 		headers['Retry-After'] = script.retry_after;
+	if (script.location !== undefined)
+		headers.Location = script.location;
 	if (script.http_status !== undefined && !script.error?.http_status)
 		answer.status = script.http_status;
 	settle(call, DELIVERIES[choose(DELIVERIES, script, 'whole')](call, answer, headers));
@@ -903,6 +944,8 @@ function onRequest(req, res) {
 function onConnection(socket) {
 	socket.number = ++lastConnection;
 	socket.requests = 0;
+	sockets.set(socket.number, socket);
+	socket.once('close', () => sockets.delete(socket.number));
 }
 
 /* Ends at once; what still waits is logged as it stands. */
@@ -917,9 +960,20 @@ function stop() {
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
 
-const server = http.createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, onRequest);
+/* Makes a server of plain HTTP/1.1, or of TLS with HTTP/2 and HTTP/1.1. */
+function createServer() {
+	if (options.key === undefined)
+		return http.createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, onRequest)
+			.on('connection', onConnection);
 
-server.on('connection', onConnection);
+	return http2.createSecureServer({
+		key: fs.readFileSync(options.key), cert: fs.readFileSync(options.cert), allowHTTP1: true,
+	}, onRequest)
+		.on('secureConnection', onConnection);
+}
+
+const server = createServer();
+
 server.on('error', error => {
 	process.stderr.write(`graph.js: ${error.message}\n`);
 	process.exit(1);

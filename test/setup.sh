@@ -263,6 +263,8 @@ find_missing()
 	have curl || lack curl
 	have prove || lack perl
 	perl -MIPC::Run -e 1 2>/dev/null || lack libipc-run-perl
+	have openssl || lack openssl
+	have nginx || [ -x /usr/sbin/nginx ] || lack nginx
 	find_postgresql
 	find_node
 	if [ "${1:-}" = style ]; then
@@ -270,20 +272,31 @@ find_missing()
 	fi
 }
 
-# A new PostgreSQL server package creates a cluster and starts it.  Nobody
-# asked for that here, so tell Debian not to while a command runs.
-without_default_cluster()
+# A new PostgreSQL server package creates a cluster, and it and nginx are
+# started.  Nobody asked for that here, so tell Debian not to while a command
+# runs.
+without_services()
 (
 	dir=/etc/postgresql-common/createcluster.d
 	file=$dir/zz-whatsapp-setup.conf
+	policy=/usr/sbin/policy-rc.d
 	made=
 
-	trap 'rm -f "$file"; [ -z "$made" ] || rmdir "$dir" 2>/dev/null || true' EXIT
+	trap 'rm -f "$file" $policy; [ -z "$made" ] || rmdir "$dir" 2>/dev/null || true' EXIT
 	trap 'exit 130' INT TERM HUP
 	[ -d "$dir" ] || made=yes
 	mkdir -p "$dir"
 	printf 'create_main_cluster = false\n' >"$file"
+	if [ -e "$policy" ]; then
+		policy=
+	else
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+	fi
 	"$@"
+	if [[ " $* " = *" nginx "* ]] && have update-rc.d; then
+		update-rc.d nginx disable >/dev/null 2>&1 || true
+	fi
 )
 
 # Run apt-get, quietly unless it fails
@@ -343,7 +356,7 @@ install_missing()
 	find_missing "$@"
 	refuse_to_restart_clusters
 	note "Installing ${MISSING[*]}"
-	without_default_cluster run_apt_get install --no-install-recommends "${MISSING[@]}" ||
+	without_services run_apt_get install --no-install-recommends "${MISSING[@]}" ||
 		die "Not everything could be installed."
 }
 

@@ -18,7 +18,7 @@ ok( wait_until(
 		'it has been tried',
 		sub {
 			$node->safe_psql('postgres',
-				"SELECT state = 'queued' AND attempts > 0 AND retry_at > claimed_at FROM whatsapp.outbox"
+				"SELECT state = 'queued' AND attempts = 0 AND deferrals > 0 AND retry_at > claimed_at FROM whatsapp.outbox"
 			) eq 't';
 		}),
 	'what could not be sent is queued again');

@@ -1340,6 +1340,24 @@ const char *const wa_fields_understood[] =
 	NULL
 };
 
+/*
+ * What the On-Premises API sent, and what providers pass on, may be no more
+ * than a part of what Meta sends now.  The first member that a document has
+ * decides.
+ */
+const WaPart wa_fields_parts[] =
+{
+	{"entry", ""},
+	{"changes", "entry"},
+	{"value", "entry.changes"},
+	{"messaging_product", "entry.changes.value"},
+	{"messages", "entry.changes.value"},
+	{"statuses", "entry.changes.value"},
+	{"message_echoes", "entry.changes.value"},
+};
+
+const int	wa_fields_nparts = lengthof(wa_fields_parts);
+
 PG_FUNCTION_INFO_V1(whatsapp_webhook_paths);
 
 /*

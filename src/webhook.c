@@ -41,8 +41,8 @@
 /* Columns of whatsapp.ingest_result */
 #define NRESULTS	9
 
-/* What "object" says in webhooks of WhatsApp */
-#define OUR_OBJECT	"whatsapp_business_account"
+/* How "object" begins in webhooks of WhatsApp, in whatever case */
+#define OUR_OBJECT	"whatsapp"
 
 /* Who it is that a webhook's rows are made and stored for */
 typedef struct WebhookKind
@@ -85,6 +85,8 @@ static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
 static WaFiled file_document(Jsonb *document);
 static bool is_foreign(Jsonb *document);
+static Jsonb *make_whole(Jsonb *document);
+static Jsonb *enclose_in(const char *path, Jsonb *document);
 static void count_rows(WaFiled *filed, const WebhookKind *kind,
 					   const WaRows *rows, const uint64 *nstored);
 static void file_elements(WaFiled *filed, const WebhookKind *kind,
@@ -392,6 +394,8 @@ file_document(Jsonb *document)
 
 	make_kinds();
 	kind = is_foreign(document) ? &foreign : &ours;
+	if (kind == &ours)
+		document = make_whole(document);
 	rows = wa_shred(kind->shredder, document);
 	nstored = palloc(sizeof(uint64) * kind->ntables);
 	check = deferred_is_ours &&
@@ -724,7 +728,8 @@ with_entry_time(Jsonb *webhook, TimestampTz time)
 
 /*
  * Is a document no webhook of WhatsApp?  An app that has subscribed to other
- * products of Meta may get theirs at the same address.
+ * products of Meta may get theirs at the same address.  They say so; who
+ * passes on WhatsApp's may leave out what they are.
  */
 static bool
 is_foreign(Jsonb *document)
@@ -733,11 +738,67 @@ is_foreign(Jsonb *document)
 
 	if (!JB_ROOT_IS_OBJECT(document) ||
 		getKeyJsonValueFromContainer(&document->root, "object",
-									 strlen("object"), &object) == NULL)
-		return true;
-	return object.type != jbvString ||
-		object.val.string.len != strlen(OUR_OBJECT) ||
-		memcmp(object.val.string.val, OUR_OBJECT, strlen(OUR_OBJECT)) != 0;
+									 strlen("object"), &object) == NULL ||
+		object.type != jbvString || object.val.string.len == 0)
+		return false;
+	return object.val.string.len < strlen(OUR_OBJECT) ||
+		pg_strncasecmp(object.val.string.val, OUR_OBJECT,
+					   strlen(OUR_OBJECT)) != 0;
+}
+
+/*
+ * Make a webhook of a document that is but a part of one.
+ */
+static Jsonb *
+make_whole(Jsonb *document)
+{
+	JsonbValue	ignored;
+
+	if (!JB_ROOT_IS_OBJECT(document))
+		return document;
+	for (int i = 0; i < wa_fields_nparts; i++)
+	{
+		const WaPart *part = &wa_fields_parts[i];
+
+		if (getKeyJsonValueFromContainer(&document->root, part->member,
+										 strlen(part->member), &ignored))
+			return enclose_in(part->path, document);
+	}
+	return document;
+}
+
+/*
+ * Put an object at a path in a new document.
+ */
+static Jsonb *
+enclose_in(const char *path, Jsonb *document)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+	JsonbValue *whole;
+	int			depth = 0;
+
+	if (*path == '\0')
+		return document;
+
+	for (; *path != '\0'; depth++)
+	{
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		value.type = jbvString;
+		value.val.string.val = unconstify(char *, path);
+		value.val.string.len = strcspn(path, ".");
+		pushJsonbValue(&state, WJB_KEY, &value);
+		path += value.val.string.len;
+		path += strspn(path, ".");
+	}
+	value.type = jbvBinary;
+	value.val.binary.data = &document->root;
+	value.val.binary.len = VARSIZE(document) - VARHDRSZ;
+	pushJsonbValue(&state, WJB_VALUE, &value);
+	do
+		whole = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	while (--depth > 0);
+	return JsonbValueToJsonb(whole);
 }
 
 /*

@@ -105,6 +105,13 @@ typedef struct WaTable
 	const char *content;		/* if this is so of the row t; or NULL */
 } WaTable;
 
+/* A part of a webhook that may come without the rest around it */
+typedef struct WaPart
+{
+	const char *member;			/* that tells it, if it has it */
+	const char *path;			/* where it belongs */
+} WaPart;
+
 /* The rows made for one table */
 typedef struct WaRows
 {
@@ -305,6 +312,8 @@ extern const WaTable wa_fields_tables[];
 extern const int wa_fields_ntables;
 extern const WaTable *const wa_fields_foreign_table;
 extern const char *const wa_fields_understood[];
+extern const WaPart wa_fields_parts[];
+extern const int wa_fields_nparts;
 
 /* in archive.c */
 typedef enum WaArchive

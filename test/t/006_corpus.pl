@@ -108,7 +108,13 @@ sub expect_elements
 	my ($document) = @_;
 
 	# those of other products are none of ours
-	return if ($document->{object} // '') ne 'whatsapp_business_account';
+	return if ($document->{object} // 'whatsapp') !~ /^whatsapp/;
+
+	# what is but a part of a webhook
+	$document = { changes => $document } if $document->{value};
+	$document = { changes => { value => $document } }
+	  if $document->{messages} || $document->{statuses};
+	$document = { entry => $document } if !$document->{entry};
 
 	foreach my $change (map { list($_->{changes}) } list($document->{entry}))
 	{

@@ -174,7 +174,7 @@ sub split_up
 	my $document = tree($text);
 	my @parts;
 
-	return ($text) if ref $document ne 'HASH';
+	return ($text) if ref $document ne 'HASH' || !$document->{'"entry"'};
 	foreach my $entry (list($document->{'"entry"'}))
 	{
 		next if ref $entry ne 'HASH';
@@ -516,10 +516,21 @@ EXCEPTION WHEN OTHERS THEN
 	END;
 END \$\$;
 
+-- A document that is but a part of a webhook, with what is missing around it
+CREATE FUNCTION test.whole(document jsonb) RETURNS jsonb LANGUAGE sql AS \$\$
+	SELECT CASE
+		WHEN document ? 'entry' OR jsonb_typeof(document) <> 'object' THEN document
+		WHEN document ? 'value' THEN jsonb_build_object('entry', jsonb_build_object('changes', document))
+		WHEN document ?| '{messages,statuses}' THEN
+			jsonb_build_object('entry', jsonb_build_object('changes', jsonb_build_object('value', document)))
+		ELSE document
+	END
+\$\$;
+
 -- What of a webhook is lost, and what changes when it comes again
 CREATE FUNCTION test.faults(bytes bytea, OUT lost text[], OUT repeated text[]) LANGUAGE plpgsql AS \$\$
 DECLARE
-	document jsonb := test.document(bytes);
+	document jsonb := test.whole(test.document(bytes));
 	rows text[];
 BEGIN
 	lost := array_remove(ARRAY[test.file(bytes), CASE WHEN document IS NULL THEN 'was not read' END], NULL)

@@ -111,6 +111,7 @@ static const WaColumn contact_element_columns[] =
 /* what the sender says, in words */
 #define BODY(in) \
 	{"body", in "text.body", WA_TEXT}, \
+	{"body", in "text", WA_TEXT}, \
 	MEDIA("body", in, "caption", WA_TEXT), \
 	{"body", in "document.filename", WA_TEXT}, \
 	{"body", in "button.text", WA_TEXT}, \
@@ -172,13 +173,16 @@ static const WaColumn echo_columns[] =
 	{"parent_user_id", "to_parent_user_id", WA_TEXT},
 };
 
-/* what another application has sent, as it was sent */
+/* what another application has sent, as it was sent; or as other echoes are */
 static const WaColumn standby_echo_columns[] =
 {
 	MESSAGE_COLUMNS("message."),
+	MESSAGE_COLUMNS(""),
 	{"direction", "=outbound", WA_TEXT},
 	{"addressee", "message.to", WA_TEXT,.unstored = true},
+	{"addressee", "to", WA_TEXT,.unstored = true},
 	{"user_id", "message.recipient", WA_TEXT},
+	{"user_id", "to_user_id", WA_TEXT},
 	{"parent_user_id", "to_parent_user_id", WA_TEXT},
 };
 
@@ -295,10 +299,12 @@ static const WaColumn standby_reaction_columns[] =
 {
 	NUMBER_COLUMN,
 	{"message_id", "message.reaction.message_id", WA_TEXT, true},
+	{"message_id", "reaction.message_id", WA_TEXT, true},
 	{"reactor", VALUE "metadata.display_phone_number", WA_TEXT, true},
 	{"wa_id", VALUE "metadata.display_phone_number", WA_TEXT},
 	{"user_id", "message.from_user_id", WA_TEXT},
 	{"emoji", "message.reaction.emoji", WA_TEXT},
+	{"emoji", "reaction.emoji", WA_TEXT},
 	{"reaction_id", "id", WA_TEXT, true},
 	{"at", "timestamp", WA_TIME},
 };
@@ -371,7 +377,9 @@ static const WaColumn standby_media_columns[] =
 	NUMBER_COLUMN,
 	{"message_id", "id", WA_TEXT, true},
 	{"kind", "message.type", WA_TEXT},
+	{"kind", "type", WA_TEXT},
 	MEDIA_COLUMNS("message."),
+	MEDIA_COLUMNS(""),
 	{"at", "timestamp", WA_TIME},
 };
 

@@ -592,6 +592,9 @@ convert_value(WaType type, const JsonbValue *value, Datum *datum)
 	return convert_number(str, type, datum);
 }
 
+/*
+ * Convert a number, or what a string says.  Of a time the second is enough.
+ */
 static bool
 convert_number(const char *str, WaType type, Datum *datum)
 {
@@ -600,7 +603,11 @@ convert_number(const char *str, WaType type, Datum *datum)
 
 	errno = 0;
 	number = strtoi64(str, &end, 10);
-	if (errno != 0 || end == str || *end != '\0')
+	if (errno != 0 || end == str)
+		return false;
+	if (*end == '.')
+		end += 1 + strspn(end + 1, type == WA_INT ? "0" : "0123456789");
+	if (*end != '\0')
 		return false;
 
 	if (type == WA_INT)

@@ -83,7 +83,7 @@ sub words
 	return words($edited) if $edited;
 	my $interactive = $message->{interactive} // {};
 	my @places = (
-		$message->{text}{body},
+		ref $message->{text} ? $message->{text}{body} : $message->{text},
 		(map { ref $message->{$_} eq 'HASH' ? $message->{$_}{caption} : undef } qw(image video audio document sticker)),
 		$message->{document}{filename},
 		$message->{button}{text},
@@ -137,7 +137,7 @@ sub expect_elements
 		}
 		foreach my $echo (grep { $_->{id} } list($standby->{message_echoes}))
 		{
-			$expected{"message $number $echo->{id} " . words($echo->{message} // {})} = 1;
+			$expected{"message $number $echo->{id} " . words($echo->{message} // $echo)} = 1;
 		}
 		foreach my $status (grep { $_->{id} && $_->{status} } list($value->{statuses}), list($standby->{statuses}))
 		{

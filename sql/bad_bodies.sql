@@ -22,11 +22,32 @@ SELECT * FROM pg_temp.ingest('{"a":"\\é"}'::text::bytea);
 SELECT * FROM pg_temp.ingest('\x7b2261223a225c00227d');
 SELECT count(convert_from(convert_to(reason, 'UTF8'), 'UTF8')) AS valid FROM whatsapp.webhooks;
 
--- JSON that jsonb cannot hold
+-- JSON that jsonb cannot hold, or not well: that part becomes a string
 SELECT * FROM pg_temp.ingest('{"a":1e200000}');
 SELECT * FROM pg_temp.ingest('{"a":1e4294967296}');
 SELECT * FROM pg_temp.ingest(convert_to('{"a":' || repeat('9', 500) || '}', 'UTF8'));
 SELECT * FROM pg_temp.ingest(convert_to(repeat('[', 10000) || repeat(']', 10000), 'UTF8'));
+SELECT left(element::text, 20) AS element, length(element::text) FROM whatsapp.events ORDER BY 1, 2;
+SELECT state, reason, count(*) FROM whatsapp.webhooks WHERE state = 'filed' GROUP BY 1, 2 ORDER BY 2;
+DELETE FROM whatsapp.events;
+
+-- numbers no longer than that are left alone, and what is none is no JSON
+SELECT * FROM pg_temp.ingest('{"a":1e300,"b":-12345678901234567890.5e-20}');
+SELECT element = '{"a":1e300,"b":-12345678901234567890.5e-20}' AS same FROM whatsapp.events;
+SELECT * FROM pg_temp.ingest('{"a":1e99999.5}');
+SELECT * FROM pg_temp.ingest(convert_to(repeat('[', 10000), 'UTF8'));
+DELETE FROM whatsapp.events;
+
+-- nor is what stands beside lost
+SELECT * FROM pg_temp.ingest(convert_to('{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"messages","value":{"messages":['
+	|| '{"id":"exponent","timestamp":1e200000,"text":{"body":"1e200000"}},'
+	|| '{"id":"deep","new":' || repeat('{"a":[', 100) || '"\"\u0000]}"' || repeat(']}', 100) || ',"text":{"body":"[[["}},'
+	|| '{"id":"beside","text":{"body":"hi"}}]}}]}]}', 'UTF8'));
+SELECT message_id, body, element ->> 'timestamp' AS timestamp, left(d.text, 14) AS deep, length(d.text)
+FROM whatsapp.messages
+LEFT JOIN LATERAL (SELECT w.word #>> '{}' FROM jsonb_path_query(element, 'strict $.**{50 to last} ? (@.type() == "string")') w (word)) d (text) ON true
+ORDER BY 1;
+DELETE FROM whatsapp.messages;
 
 -- each is there as it came, once
 SELECT * FROM pg_temp.ingest('<html>');

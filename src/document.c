@@ -8,13 +8,16 @@
  * again for days, and a reply that did would take the sender down.  So all
  * that jsonb's input function objects to is found before it is called:
  *
- *	- a document that is no JSON, or too deep,
+ *	- a document that is no JSON,
+ *	- nesting that is too deep,
  *	- numbers that numeric cannot hold,
  *	- escapes that text cannot hold: \u0000 and halves of surrogate pairs,
  *	- bytes that are not UTF-8.
  *
  * The last two stand in names and captions that people typed and phones cut
  * in two.  They are mended, with U+FFFD in their place, and the rest is read.
+ * What is too deep, and numbers that are too long, become strings: something
+ * else in the same document may be worth to be read.
  *
  * An object that has a key twice is no error, and jsonb takes the last.  Here
  * too, something of what came is not in the result, and that is said.
@@ -49,31 +52,28 @@
 #define REPLACEMENT_BYTES	"\xEF\xBF\xBD"
 #define ESCAPE_LEN			6	/* of \uXXXX */
 
-/* What a parse is to find out beside whether the document is JSON */
-typedef struct DocumentCheck
-{
-	bool		immodest_number;
-	int64		nkeys;			/* in all objects */
-} DocumentCheck;
-
-/* What was found out about the bytes before they are parsed */
+/* What of a document is to be mended before it is parsed */
 typedef struct DocumentScan
 {
+	bool		bad_characters;
+	bool		immodest_numbers;
 	bool		too_deep;
-	bool		needs_mending;
 } DocumentScan;
 
 static DocumentScan scan_document(const char *bytes, size_t len);
 static int	sound_length(const char *bytes, const char *end, bool in_string);
 static bool is_plain_escape(const char *bytes, const char *end);
 static int	escaped_unit(const char *bytes, const char *end);
+static int	number_length(const char *bytes, const char *end);
+static bool is_modest_number(const char *number, int len);
+static bool needs_mending(const DocumentScan *scan);
+static const char *describe_mending(const DocumentScan *scan);
 static char *mend_document(const char *bytes, size_t len, size_t *mended_len);
+static const char *mend_nested(StringInfo mended, const char *bytes,
+							   const char *end);
 static const char *check_document(char *bytes, size_t len, int64 *nkeys);
-static JsonActionResult check_scalar(void *arg, char *token,
-									 JsonTokenType type);
 static JsonActionResult check_key(void *arg, char *name, bool isnull);
 static int64 count_keys(Jsonb *document);
-static bool is_modest_number(const char *token);
 
 /*
  * Read a document.  Returns NULL if it cannot be read.  The remark is set to a
@@ -88,14 +88,7 @@ wa_document_read(const char *bytes, size_t len, const char **remark)
 	int64		nkeys = 0;
 	Jsonb	   *result;
 
-	if (scan.too_deep)
-	{
-		*remark = psprintf("The document is nested more than %d levels deep.",
-						   MAX_DEPTH);
-		return NULL;
-	}
-
-	document = scan.needs_mending ? mend_document(bytes, len, &len) :
+	document = needs_mending(&scan) ? mend_document(bytes, len, &len) :
 		pnstrdup(bytes, len);
 	*remark = check_document(document, len, &nkeys);
 	if (*remark != NULL)
@@ -103,8 +96,8 @@ wa_document_read(const char *bytes, size_t len, const char **remark)
 
 	result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 												CStringGetDatum(document)));
-	if (scan.needs_mending)
-		*remark = "Some characters were replaced by U+FFFD.";
+	if (needs_mending(&scan))
+		*remark = describe_mending(&scan);
 	else if (count_keys(result) != nkeys)
 		*remark = "Some keys stood twice in one object, and the last was taken.";
 	return result;
@@ -112,7 +105,7 @@ wa_document_read(const char *bytes, size_t len, const char **remark)
 
 /*
  * Look over the bytes, in one pass and without knowing more of JSON than its
- * strings and brackets.
+ * strings, numbers and brackets.
  */
 static DocumentScan
 scan_document(const char *bytes, size_t len)
@@ -125,11 +118,17 @@ scan_document(const char *bytes, size_t len)
 	while (bytes < end)
 	{
 		int			step = sound_length(bytes, end, in_string);
+		int			number = in_string ? 0 : number_length(bytes, end);
 
 		if (step == 0)
 		{
-			scan.needs_mending = true;
+			scan.bad_characters = true;
 			step = 1;
+		}
+		else if (number > 0)
+		{
+			scan.immodest_numbers |= !is_modest_number(bytes, number);
+			step = number;
 		}
 		else if (*bytes == '"')
 			in_string = !in_string;
@@ -215,7 +214,75 @@ escaped_unit(const char *bytes, const char *end)
 }
 
 /*
- * Copy a document, with U+FFFD for what jsonb would not take.
+ * How many bytes does the number have that is here, or what looks like one?
+ */
+static int
+number_length(const char *bytes, const char *end)
+{
+	int			len = 0;
+
+	if (*bytes != '-' && (*bytes < '0' || *bytes > '9'))
+		return 0;
+	while (len < end - bytes && bytes[len] != '\0' &&
+		   strchr("0123456789+-.eE", bytes[len]) != NULL)
+		len++;
+	return len;
+}
+
+/*
+ * Is it sure that numeric can hold a number, and will not be long when it is
+ * written without exponent?  What is no number is for the parser to complain
+ * about.
+ */
+static bool
+is_modest_number(const char *number, int len)
+{
+	int			mantissa = 0;
+	char		exponent[MAX_EXPONENT_LEN + 1] = "";
+
+	while (mantissa < len && number[mantissa] != 'e' &&
+		   number[mantissa] != 'E')
+		mantissa++;
+	if (mantissa < len)
+	{
+		if (len - mantissa - 1 > MAX_EXPONENT_LEN)
+			return !IsValidJsonNumber(number, len);
+		memcpy(exponent, number + mantissa + 1, len - mantissa - 1);
+	}
+	return len + abs(atoi(exponent)) <= MAX_NUMBER_LEN ||
+		!IsValidJsonNumber(number, len);
+}
+
+static bool
+needs_mending(const DocumentScan *scan)
+{
+	return scan->bad_characters || scan->immodest_numbers || scan->too_deep;
+}
+
+/*
+ * Say what has been mended.
+ */
+static const char *
+describe_mending(const DocumentScan *scan)
+{
+	StringInfoData remark;
+
+	initStringInfo(&remark);
+	if (scan->bad_characters)
+		appendStringInfoString(&remark,
+							   " Some characters were replaced by U+FFFD.");
+	if (scan->immodest_numbers)
+		appendStringInfoString(&remark,
+							   " Numbers that are out of range became strings.");
+	if (scan->too_deep)
+		appendStringInfo(&remark,
+						 " What is nested more than %d levels deep became a string.",
+						 MAX_DEPTH);
+	return remark.data + 1;
+}
+
+/*
+ * Copy a document, with something else for what jsonb would not take.
  */
 static char *
 mend_document(const char *bytes, size_t len, size_t *mended_len)
@@ -223,16 +290,34 @@ mend_document(const char *bytes, size_t len, size_t *mended_len)
 	StringInfoData mended;
 	const char *end = bytes + len;
 	bool		in_string = false;
+	int			depth = 0;
 
 	initStringInfo(&mended);
 	while (bytes < end)
 	{
 		int			step = sound_length(bytes, end, in_string);
+		int			number = in_string ? 0 : number_length(bytes, end);
 
-		if (step > 0)
+		if (number > 0)
+		{
+			const char *quote = is_modest_number(bytes, number) ? "" : "\"";
+
+			appendStringInfo(&mended, "%s%.*s%s", quote, number, bytes, quote);
+			bytes += number;
+		}
+		else if (step > 0)
 		{
 			if (*bytes == '"')
 				in_string = !in_string;
+			else if (!in_string && (*bytes == '}' || *bytes == ']'))
+				depth--;
+			else if (!in_string && (*bytes == '{' || *bytes == '[') &&
+					 ++depth > MAX_DEPTH)
+			{
+				bytes = mend_nested(&mended, bytes, end);
+				depth--;
+				continue;
+			}
 			appendBinaryStringInfo(&mended, bytes, step);
 			bytes += step;
 		}
@@ -252,6 +337,45 @@ mend_document(const char *bytes, size_t len, size_t *mended_len)
 }
 
 /*
+ * Append an array or object as a string that has its text.  Returns where it
+ * ends.
+ */
+static const char *
+mend_nested(StringInfo mended, const char *bytes, const char *end)
+{
+	bool		in_string = false;
+	int			depth = 0;
+
+	appendStringInfoChar(mended, '"');
+	do
+	{
+		int			step = sound_length(bytes, end, in_string);
+
+		if (*bytes == '"')
+			in_string = !in_string;
+		else if (!in_string && (*bytes == '{' || *bytes == '['))
+			depth++;
+		else if (!in_string && (*bytes == '}' || *bytes == ']'))
+			depth--;
+
+		if (step == 0 && *bytes != '\\')
+			appendStringInfoString(mended, REPLACEMENT_BYTES);
+		for (int i = 0; i < step || (i == 0 && *bytes == '\\'); i++)
+		{
+			if (bytes[i] == '"' || bytes[i] == '\\')
+				appendStringInfoChar(mended, '\\');
+			if ((unsigned char) bytes[i] < ' ')
+				appendStringInfo(mended, "\\u%04x", bytes[i]);
+			else
+				appendStringInfoChar(mended, bytes[i]);
+		}
+		bytes += Max(step, 1);
+	} while (bytes < end && depth > 0);
+	appendStringInfoChar(mended, '"');
+	return bytes;
+}
+
+/*
  * Returns what is wrong with a document, or NULL, and how many keys it has.
  */
 static const char *
@@ -259,38 +383,21 @@ check_document(char *bytes, size_t len, int64 *nkeys)
 {
 	JsonLexContext *lex = make_lex_context(bytes, len);
 	JsonSemAction actions = {0};
-	DocumentCheck check = {0};
 	JsonParseErrorType result;
 
-	actions.semstate = &check;
-	actions.scalar = check_scalar;
+	actions.semstate = nkeys;
 	actions.object_field_start = check_key;
 
 	result = pg_parse_json(lex, &actions);
-	if (result != JSON_SUCCESS)
-		return json_errdetail(result, lex);
-	if (check.immodest_number)
-		return "A number in the document is out of range.";
-	*nkeys = check.nkeys;
-	return NULL;
-}
-
-static JsonActionResult
-check_scalar(void *arg, char *token, JsonTokenType type)
-{
-	DocumentCheck *check = arg;
-
-	if (type == JSON_TOKEN_NUMBER && !is_modest_number(token))
-		check->immodest_number = true;
-	JsonActionDone();
+	return result == JSON_SUCCESS ? NULL : json_errdetail(result, lex);
 }
 
 static JsonActionResult
 check_key(void *arg, char *name, bool isnull)
 {
-	DocumentCheck *check = arg;
+	int64	   *nkeys = arg;
 
-	check->nkeys++;
+	(*nkeys)++;
 	JsonActionDone();
 }
 
@@ -305,19 +412,4 @@ count_keys(Jsonb *document)
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
 		nkeys += token == WJB_KEY;
 	return nkeys;
-}
-
-/*
- * Is it sure that numeric can hold a number, and will not be long when it is
- * written without exponent?
- */
-static bool
-is_modest_number(const char *token)
-{
-	const char *exponent = strpbrk(token, "eE");
-
-	if (exponent != NULL && strlen(exponent + 1) > MAX_EXPONENT_LEN)
-		return false;
-	return strlen(token) + (exponent ? abs(atoi(exponent + 1)) : 0) <=
-		MAX_NUMBER_LEN;
 }

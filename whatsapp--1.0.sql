@@ -237,6 +237,10 @@ CREATE TABLE whatsapp.contacts (
 	parent_user_id text,
 	name text,
 	username text,
+	wa_id_at timestamptz,
+	parent_user_id_at timestamptz,
+	name_at timestamptz,
+	username_at timestamptz,
 	first_seen timestamptz,
 	last_seen timestamptz,
 	element jsonb NOT NULL,
@@ -250,6 +254,10 @@ COMMENT ON COLUMN whatsapp.contacts.user_id IS 'business-scoped user id (BSUID),
 COMMENT ON COLUMN whatsapp.contacts.parent_user_id IS 'parent BSUID, of businesses that share one';
 COMMENT ON COLUMN whatsapp.contacts.name IS 'the name they have given themselves';
 COMMENT ON COLUMN whatsapp.contacts.username IS 'their username, without @';
+COMMENT ON COLUMN whatsapp.contacts.wa_id_at IS 'time of the newest webhook that told wa_id';
+COMMENT ON COLUMN whatsapp.contacts.parent_user_id_at IS 'time of the newest webhook that told parent_user_id';
+COMMENT ON COLUMN whatsapp.contacts.name_at IS 'time of the newest webhook that told name';
+COMMENT ON COLUMN whatsapp.contacts.username_at IS 'time of the newest webhook that told username';
 COMMENT ON COLUMN whatsapp.contacts.first_seen IS 'time of the first webhook filed that named them, as Meta tells it';
 COMMENT ON COLUMN whatsapp.contacts.last_seen IS 'time of the newest webhook that named them, as Meta tells it';
 COMMENT ON COLUMN whatsapp.contacts.element IS 'what the newest webhook said of them';

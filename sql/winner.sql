@@ -123,5 +123,42 @@ CALL pg_temp.send();
 SELECT direction, body, outbox_id IS NOT NULL AS ours, element #>> '{text,body}' AS element FROM whatsapp.messages;
 SELECT field, event, element #>> '{text,body}' AS element FROM whatsapp.events;
 
+-- what is told of a contact in several webhooks, in all orders, and in one: what
+-- the newest does not tell is that of the newest that does
+CREATE FUNCTION pg_temp.change(i integer) RETURNS jsonb
+LANGUAGE sql
+RETURN jsonb_build_object('field', 'messages', 'value', jsonb_build_object(
+	'metadata', '{"phone_number_id":"1"}'::jsonb,
+	'contacts', '[{"user_id":"US.1","parent_user_id":"US.ENT.1","profile":{"name":"Old","username":"old"}},
+		{"user_id":"US.1","wa_id":"15550107788","profile":{"name":"New","username":"new"}},
+		{"user_id":"US.1","profile":{"name":"Newer"}},
+		{"user_id":"US.1"}]'::jsonb -> i,
+	'statuses', jsonb_build_object('id', 's' || i, 'status', 'sent', 'timestamp', 1750101000 + i)));
+
+CREATE FUNCTION pg_temp.contact_after(bodies text) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	line text;
+BEGIN
+	DELETE FROM whatsapp.contacts;
+	PERFORM whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_object(
+		'changes', (SELECT jsonb_agg(pg_temp.change(i::integer)) FROM regexp_split_to_table(b.changes, '') i))))
+	FROM regexp_split_to_table(bodies, ' ') b (changes);
+	SELECT (to_jsonb(c) - '{phone_number_id,contact_key,element}'::text[])::text INTO line FROM whatsapp.contacts c;
+	RETURN line;
+END $$;
+
+WITH bodies AS (
+	SELECT concat_ws(' ', a, b, c, d) AS bodies
+	FROM generate_series(0, 3) a, generate_series(0, 3) b, generate_series(0, 3) c, generate_series(0, 3) d
+	WHERE cardinality(ARRAY(SELECT DISTINCT unnest(ARRAY[a, b, c, d]))) = 4
+	UNION ALL VALUES ('0123'), ('3210'), ('3 01 2'), ('23 10'), ('0 3 21')
+)
+SELECT count(*), jsonb_pretty(line::jsonb) AS contact
+FROM bodies, pg_temp.contact_after(bodies) line
+GROUP BY line;
+
+DROP FUNCTION pg_temp.contact_after, pg_temp.change;
 DROP FUNCTION pg_temp.file, pg_temp.echo;
 DROP EXTENSION whatsapp;

@@ -1001,33 +1001,85 @@ static const WaComputed contact_element_computed[] =
 	COLUMNS(list)
 
 /*
- * Of two values the one that the newer webhook told, if it told one.  Two of
- * the same second are told apart by what they say, so that of two it does not
- * matter which comes first.
+ * What a webhook does not tell of a contact stays.  So each of these columns
+ * is the newest that was told, by the time of the webhook that did, which is
+ * in a column of the same name with _at.  Two of the same second are told
+ * apart by what they say.
  */
+#define TOLD_AT(column) \
+	{column "_at", "CASE WHEN r." column " IS NOT NULL THEN r.last_seen END"}
+
+static const WaComputed contact_computed[] =
+{
+	TOLD_AT("wa_id"),
+	TOLD_AT("parent_user_id"),
+	TOLD_AT("name"),
+	TOLD_AT("username"),
+	{NULL}
+};
+
+#define OF_ONE_CONTACT \
+	"PARTITION BY r.phone_number_id, r.contact_key"
+
+#define NEWEST_OF_BODY(column) \
+	" OVER (" OF_ONE_CONTACT " ORDER BY r." column " IS NULL," \
+	" r.last_seen DESC NULLS LAST, r." column " DESC" \
+	" ROWS UNBOUNDED PRECEDING)"
+
+#define MERGED(column) \
+	{column, "pg_catalog.first_value(r." column ")" NEWEST_OF_BODY(column)}, \
+	{column "_at", "pg_catalog.first_value(CASE WHEN r." column \
+	" IS NOT NULL THEN r.last_seen END)" NEWEST_OF_BODY(column)}
+
+static const WaComputed contact_merged[] =
+{
+	MERGED("wa_id"),
+	MERGED("parent_user_id"),
+	MERGED("name"),
+	MERGED("username"),
+	{"first_seen", "pg_catalog.min(r.first_seen) OVER (" OF_ONE_CONTACT ")"},
+	{NULL}
+};
+
+#define IS_NEWS(column) \
+	"(excluded." column " IS NOT NULL AND (t." column " IS NULL" \
+	" OR (coalesce(excluded." column "_at, '-infinity'), excluded." column ")" \
+	" OPERATOR(pg_catalog.>)" \
+	" (coalesce(t." column "_at, '-infinity'), t." column ")))"
+
 #define NEWEST_TOLD(column) \
-	"CASE WHEN (coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
-	" OPERATOR(pg_catalog.<)" \
-	" (coalesce(t.last_seen, '-infinity'), t.element)" \
-	" THEN coalesce(t." column ", excluded." column ")" \
-	" ELSE coalesce(excluded." column ", t." column ") END"
+	column " = CASE WHEN " IS_NEWS(column) " THEN excluded." column \
+	" ELSE t." column " END," \
+	" " column "_at = CASE WHEN " IS_NEWS(column) " THEN excluded." column "_at" \
+	" ELSE t." column "_at END"
+
+#define IS_NEWEST_ELEMENT \
+	"((coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
+	" OPERATOR(pg_catalog.>)" \
+	" (coalesce(t.last_seen, '-infinity'), t.element))"
 
 #define CONTACT_TABLE \
 	.name = "contacts", \
 	.filing = WA_MUST, \
+	.computed = contact_computed, \
 	.key = "phone_number_id, contact_key", \
-	.best_first = "r.last_seen DESC NULLS LAST," \
-	" r.name DESC NULLS LAST, r.element DESC", \
+	.best_first = "r.last_seen DESC NULLS LAST, r.element DESC", \
+	.merged = contact_merged, \
 	.on_conflict = "DO UPDATE SET" \
-	" wa_id = " NEWEST_TOLD("wa_id") "," \
-	" parent_user_id = " NEWEST_TOLD("parent_user_id") "," \
-	" name = " NEWEST_TOLD("name") "," \
-	" username = " NEWEST_TOLD("username") "," \
-	" element = " NEWEST_TOLD("element") "," \
+	" " NEWEST_TOLD("wa_id") "," \
+	" " NEWEST_TOLD("parent_user_id") "," \
+	" " NEWEST_TOLD("name") "," \
+	" " NEWEST_TOLD("username") "," \
+	" element = CASE WHEN " IS_NEWEST_ELEMENT \
+	" THEN excluded.element ELSE t.element END," \
 	" first_seen = least(t.first_seen, excluded.first_seen)," \
 	" last_seen = greatest(t.last_seen, excluded.last_seen)" \
-	" WHERE (t.last_seen, t.element)" \
-	" IS DISTINCT FROM (excluded.last_seen, excluded.element)"
+	" WHERE " IS_NEWEST_ELEMENT \
+	" OR " IS_NEWS("wa_id") \
+	" OR " IS_NEWS("parent_user_id") \
+	" OR " IS_NEWS("name") \
+	" OR " IS_NEWS("username") \
+	" OR least(t.first_seen, excluded.first_seen) IS DISTINCT FROM t.first_seen"
 
 /*
  * The tables, in the order in which they are filled: what a message refers to

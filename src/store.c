@@ -128,7 +128,9 @@ static char *write_settle(const WaTable *table, StoreForm form);
 static char *write_look(const WaTable *table);
 static void append_columns(StringInfo sql, const WaTable *table,
 						   const char *prefix);
-static void append_values(StringInfo sql, const WaTable *table);
+static void append_values(StringInfo sql, const WaTable *table, bool one);
+static void append_value(StringInfo sql, const WaTable *table, bool one,
+						 const char *name, const char *value);
 static void append_settled(StringInfo sql, const WaTable *table);
 static void append_settled_column(StringInfo sql, const WaTable *table,
 								  const char *name);
@@ -467,7 +469,7 @@ write_insert(const WaTable *table, StoreForm form)
 	appendStringInfoString(&sql, ") SELECT ");
 	if (!form.one)
 		appendStringInfo(&sql, "DISTINCT ON (%s) ", table->key);
-	append_values(&sql, table);
+	append_values(&sql, table, form.one);
 	append_source(&sql, table, form.one);
 	if (!form.one)
 		appendStringInfo(&sql, " ORDER BY %s, %s", table->key,
@@ -496,7 +498,7 @@ write_settle(const WaTable *table, StoreForm form)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH new AS (SELECT ");
-	append_values(&sql, table);
+	append_values(&sql, table, form.one);
 	append_source(&sql, table, form.one);
 
 	appendStringInfoString(&sql, "), old AS MATERIALIZED (SELECT ");
@@ -604,22 +606,38 @@ append_columns(StringInfo sql, const WaTable *table, const char *prefix)
 }
 
 /*
- * Append what they are in a row r that comes in.
+ * Append what they are in a row r that comes in, alone or among others.
  */
 static void
-append_values(StringInfo sql, const WaTable *table)
+append_values(StringInfo sql, const WaTable *table, bool one)
 {
 	const char *separator = "";
 
 	for (int i = 0; i < table->ncolumns; i++)
 	{
+		const char *name = table->columns[i].name;
+
 		if (is_listed_before(table, i) || table->columns[i].unstored)
 			continue;
-		appendStringInfo(sql, "%sr.%s", separator, table->columns[i].name);
+		appendStringInfoString(sql, separator);
+		append_value(sql, table, one, name, psprintf("r.%s", name));
 		separator = ", ";
 	}
 	for (const WaComputed *c = table->computed; c && c->name; c++)
-		appendStringInfo(sql, ", %s AS %s", c->value, c->name);
+	{
+		appendStringInfoString(sql, ", ");
+		append_value(sql, table, one, c->name, c->value);
+	}
+}
+
+static void
+append_value(StringInfo sql, const WaTable *table, bool one, const char *name,
+			 const char *value)
+{
+	for (const WaComputed *m = table->merged; !one && m && m->name; m++)
+		if (strcmp(m->name, name) == 0)
+			value = m->value;
+	appendStringInfo(sql, "%s AS %s", value, name);
 }
 
 /*

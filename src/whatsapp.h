@@ -92,6 +92,8 @@ typedef struct WaTable
 	const char *where;			/* which rows to take, or NULL for all */
 	const char *key;			/* unique columns of the table */
 	const char *best_first;		/* which of several rows of one key to take */
+	const WaComputed *merged;	/* columns that are not simply those of that
+								 * row, or NULL */
 	const char *on_conflict;	/* what to do if the key is there already */
 	bool		keeps_losers;	/* then find out which is best, and keep the
 								 * element of the other in whatsapp.events */

@@ -64,6 +64,13 @@ SELECT body = :'body' AS as_it_came, reason FROM whatsapp.webhooks;
 DELETE FROM whatsapp.webhooks;
 DELETE FROM whatsapp.messages;
 
+-- a byte order mark is passed over
+SELECT * FROM pg_temp.ingest('\xefbbbf' || convert_to('{"messages":[{"id":"marked","text":{"body":"hi"}}]}', 'UTF8'));
+SELECT message_id, body FROM whatsapp.messages;
+SELECT * FROM pg_temp.ingest('\xefbbbf');
+DELETE FROM whatsapp.webhooks;
+DELETE FROM whatsapp.messages;
+
 -- a key that stands twice: jsonb takes the last, and the bytes are kept
 SELECT * FROM pg_temp.ingest('{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"x","field":"y","value":{}}]}]}');
 SELECT convert_from(body, 'UTF8') AS body, reason FROM whatsapp.webhooks;

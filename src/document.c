@@ -48,6 +48,7 @@
 #define MAX_NUMBER_LEN		400
 #define MAX_EXPONENT_LEN	4	/* with its sign */
 
+#define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
 #define REPLACEMENT_ESCAPE	"\\ufffd"
 #define REPLACEMENT_BYTES	"\xEF\xBF\xBD"
 #define ESCAPE_LEN			6	/* of \uXXXX */
@@ -83,11 +84,20 @@ static int64 count_keys(Jsonb *document);
 Jsonb *
 wa_document_read(const char *bytes, size_t len, const char **remark)
 {
-	DocumentScan scan = scan_document(bytes, len);
+	DocumentScan scan;
 	char	   *document;
 	int64		nkeys = 0;
 	Jsonb	   *result;
 
+	/* it is no part of JSON, but says nothing else than that this is UTF-8 */
+	if (len >= strlen(BYTE_ORDER_MARK) &&
+		memcmp(bytes, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0)
+	{
+		bytes += strlen(BYTE_ORDER_MARK);
+		len -= strlen(BYTE_ORDER_MARK);
+	}
+
+	scan = scan_document(bytes, len);
 	document = needs_mending(&scan) ? mend_document(bytes, len, &len) :
 		pnstrdup(bytes, len);
 	*remark = check_document(document, len, &nkeys);

@@ -20,6 +20,7 @@ SELECT * FROM pg_temp.ingest('\xff');
 SELECT * FROM pg_temp.ingest('\x00');
 SELECT * FROM pg_temp.ingest('{"a":"\\é"}'::text::bytea);
 SELECT * FROM pg_temp.ingest('\x7b2261223a225c00227d');
+SELECT length(error) FROM pg_temp.ingest(convert_to(repeat('e', 1000000), 'UTF8'));
 SELECT count(convert_from(convert_to(reason, 'UTF8'), 'UTF8')) AS valid FROM whatsapp.webhooks;
 
 -- JSON that jsonb cannot hold, or not well: that part becomes a string

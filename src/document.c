@@ -48,6 +48,9 @@
 #define MAX_NUMBER_LEN		400
 #define MAX_EXPONENT_LEN	4	/* with its sign */
 
+/* The parser quotes what it cannot read, however much that is */
+#define MAX_REASON_LEN		200
+
 #define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
 #define REPLACEMENT_ESCAPE	"\\ufffd"
 #define REPLACEMENT_BYTES	"\xEF\xBF\xBD"
@@ -394,12 +397,17 @@ check_document(char *bytes, size_t len, int64 *nkeys)
 	JsonLexContext *lex = make_lex_context(bytes, len);
 	JsonSemAction actions = {0};
 	JsonParseErrorType result;
+	const char *reason;
 
 	actions.semstate = nkeys;
 	actions.object_field_start = check_key;
 
 	result = pg_parse_json(lex, &actions);
-	return result == JSON_SUCCESS ? NULL : json_errdetail(result, lex);
+	if (result == JSON_SUCCESS)
+		return NULL;
+	reason = json_errdetail(result, lex);
+	return pnstrdup(reason, pg_mbcliplen(reason, strlen(reason),
+										 MAX_REASON_LEN));
 }
 
 static JsonActionResult

@@ -33,6 +33,9 @@
 	{"phone_number_id", VALUE "metadata.phone_number_id", WA_TEXT}, \
 	{"phone_number_id", "=", WA_TEXT}
 
+/* A row that is there already is locked, until store.c has seen which is best */
+#define LOCK_ONLY "DO UPDATE SET element = t.element WHERE false"
+
 /* The value of a list of columns, and how many they are */
 #define COLUMNS(list) \
 	.ncolumns = lengthof(list), \
@@ -274,7 +277,7 @@ static const WaComputed message_settled[] =
 	.best_first = "whatsapp.is_placeholder(r.element)," \
 	" r.sent_at DESC NULLS LAST, r.element DESC," \
 	" direction, wa_id, user_id, parent_user_id", \
-	.on_conflict = "DO NOTHING", \
+	.on_conflict = LOCK_ONLY, \
 	.keeps_losers = true, \
 	.stays = "t.outbox_id IS NOT NULL", \
 	.settled = message_settled, \
@@ -573,7 +576,7 @@ static const WaComputed history_status_computed[] =
 	.filing = WA_MUST, \
 	.key = "phone_number_id, call_id, event", \
 	.best_first = "r.at DESC NULLS LAST, r.element DESC, wa_id", \
-	.on_conflict = "DO NOTHING", \
+	.on_conflict = LOCK_ONLY, \
 	.keeps_losers = true, \
 	.hook = "call"
 
@@ -1083,28 +1086,11 @@ static const WaComputed contact_merged[] =
 
 /*
  * The tables, in the order in which they are filled: what a message refers to
- * is there before the message.
+ * is there before the message, and what is said of a contact after the contact,
+ * by which one backend waits for another.
  */
 const WaTable wa_fields_tables[] =
 {
-	{
-		.name = "events",
-		.paths = {
-			"entry.changes.value.contacts",
-			"entry.changes.value.standby.contacts",
-			"entry.changes.value.history.threads.context",
-		},
-		.filing = WA_MAY,
-		COLUMNS(contact_element_columns),
-		.computed = contact_element_computed,
-		.where = "NOT EXISTS (SELECT FROM whatsapp.contacts c"
-		" WHERE c.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id"
-		" AND c.contact_key OPERATOR(pg_catalog.=) r.contact_key"
-		" AND c.element OPERATOR(pg_catalog.=) r.element)",
-		.key = "event_id",
-		.best_first = "r.element",
-		.on_conflict = "DO NOTHING",
-	},
 	{
 		CONTACT_TABLE,
 		.paths = {
@@ -1117,6 +1103,20 @@ const WaTable wa_fields_tables[] =
 		CONTACT_TABLE,
 		.paths = {"entry.changes.value.history.threads.context"},
 		COLUMNS(thread_contact_columns),
+	},
+	{
+		.name = "events",
+		.paths = {
+			"entry.changes.value.contacts",
+			"entry.changes.value.standby.contacts",
+			"entry.changes.value.history.threads.context",
+		},
+		.filing = WA_MAY,
+		COLUMNS(contact_element_columns),
+		.computed = contact_element_computed,
+		.key = "event_id",
+		.best_first = "r.element",
+		.on_conflict = "DO NOTHING",
 	},
 	{
 		MESSAGE_TABLE,
@@ -1195,7 +1195,7 @@ const WaTable wa_fields_tables[] =
 		.computed = status_computed,
 		.key = "phone_number_id, message_id, status, participant",
 		.best_first = "r.at DESC NULLS LAST, r.element DESC",
-		.on_conflict = "DO NOTHING",
+		.on_conflict = LOCK_ONLY,
 		.keeps_losers = true,
 		.hook = "status",
 	},
@@ -1337,7 +1337,7 @@ const WaTable wa_fields_tables[] =
 		COLUMNS(user_preference_columns),
 		.key = "phone_number_id, participant, category",
 		.best_first = "r.at DESC NULLS LAST, r.element DESC",
-		.on_conflict = "DO NOTHING",
+		.on_conflict = LOCK_ONLY,
 		.keeps_losers = true,
 		.hook = "user_preference",
 		.content_hook = "user_preference",

@@ -10,7 +10,8 @@
  *
  * Of several rows with one key only the best is taken, so that no row of a
  * table is touched twice.  Keys go in order, so that two backends that store
- * the same rows wait for, and do not deadlock, each other.
+ * the same rows wait for, and do not deadlock, each other.  For that, a row
+ * that is there already must be locked by the INSERT, and not later.
  *
  * In some tables a row has its object, as JSON, in a column "element", and two
  * objects may claim one key.  Then too the best is taken, whichever came
@@ -45,6 +46,7 @@ typedef struct StoreForm
 {
 	bool		one;
 	bool		returning;
+	bool		numbered;		/* rows have their place, from 1, as "ord" */
 } StoreForm;
 
 /* The queries for a table, [one][returning]; their sql is NULL until needed */
@@ -56,6 +58,7 @@ typedef struct StoreTable
 
 	WaQuery		insert[2][2];
 	WaQuery		settle[2][2];
+	WaQuery		order;			/* of rows, as they are stored */
 	WaQuery		look;			/* for a row, by its key */
 } StoreTable;
 
@@ -112,6 +115,8 @@ static List *store_many(WaStore *store, int t, const WaRows *rows,
 static List *store_with(WaStore *store, int t, bool one, int nrows,
 						Datum *values, const char *nulls, uint64 *nstored,
 						List *calls);
+static void make_arrays(WaStore *store, int t, const WaRows *rows,
+						Datum *arrays);
 static List *append_calls(List *calls, int t, const WaTable *table);
 static void call_hooks(WaStore *store, List *calls);
 static int	compare_calls_by_words(const ListCell *a, const ListCell *b);
@@ -125,6 +130,7 @@ static void prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 static Datum column_array(const WaTable *table, const WaRows *rows, int i);
 static char *write_insert(const WaTable *table, StoreForm form);
 static char *write_settle(const WaTable *table, StoreForm form);
+static char *write_order(const WaTable *table, StoreForm form);
 static char *write_look(const WaTable *table);
 static void append_columns(StringInfo sql, const WaTable *table,
 						   const char *prefix);
@@ -136,7 +142,8 @@ static void append_settled_column(StringInfo sql, const WaTable *table,
 								  const char *name);
 static void append_key(StringInfo sql, const WaTable *table,
 					   const char *prefix);
-static void append_source(StringInfo sql, const WaTable *table, bool one);
+static void append_source(StringInfo sql, const WaTable *table,
+						  StoreForm form);
 static bool is_listed_before(const WaTable *table, int i);
 
 /*
@@ -210,11 +217,9 @@ static List *
 store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
 		   List *calls)
 {
-	const StoreTable *queries = &store->queries[t];
 	Datum		arrays[WA_MAX_PARAMS];
 
-	for (int i = 0; i < queries->nparams; i++)
-		arrays[i] = column_array(&store->tables[t], rows, queries->params[i]);
+	make_arrays(store, t, rows, arrays);
 	return store_with(store, t, false, rows->nrows, arrays, NULL, nstored,
 					  calls);
 }
@@ -251,6 +256,34 @@ store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
 			calls = append_calls(calls, t, table);
 	}
 	return calls;
+}
+
+/*
+ * Set ranks[] to where each row of a table is in the order in which they are
+ * stored, from 0, or to -1 if it is none that is.
+ */
+void
+wa_store_rank(WaStore *store, int t, const WaRows *rows, int *ranks)
+{
+	WaQuery    *query = &store->queries[t].order;
+	StoreForm	form = {.numbered = true};
+	Datum		arrays[WA_MAX_PARAMS];
+
+	for (int r = 0; r < rows->nrows; r++)
+		ranks[r] = -1;
+
+	make_arrays(store, t, rows, arrays);
+	prepare_query(store, &store->tables[t], form, query, write_order);
+	wa_execute(query, arrays, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Datum		ord = SPI_getbinval(SPI_tuptable->vals[i],
+										SPI_tuptable->tupdesc, 1, &isnull);
+
+		ranks[DatumGetInt64(ord) - 1] = i;
+	}
+	SPI_freetuptable(SPI_tuptable);
 }
 
 /*
@@ -431,6 +464,18 @@ prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 }
 
 /*
+ * The columns of all rows, as the arrays that are parameters.
+ */
+static void
+make_arrays(WaStore *store, int t, const WaRows *rows, Datum *arrays)
+{
+	const StoreTable *queries = &store->queries[t];
+
+	for (int i = 0; i < queries->nparams; i++)
+		arrays[i] = column_array(&store->tables[t], rows, queries->params[i]);
+}
+
+/*
  * One column of all rows, as an array.
  */
 static Datum
@@ -470,7 +515,7 @@ write_insert(const WaTable *table, StoreForm form)
 	if (!form.one)
 		appendStringInfo(&sql, "DISTINCT ON (%s) ", table->key);
 	append_values(&sql, table, form.one);
-	append_source(&sql, table, form.one);
+	append_source(&sql, table, form);
 	if (!form.one)
 		appendStringInfo(&sql, " ORDER BY %s, %s", table->key,
 						 table->best_first);
@@ -499,7 +544,7 @@ write_settle(const WaTable *table, StoreForm form)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH new AS (SELECT ");
 	append_values(&sql, table, form.one);
-	append_source(&sql, table, form.one);
+	append_source(&sql, table, form);
 
 	appendStringInfoString(&sql, "), old AS MATERIALIZED (SELECT ");
 	append_columns(&sql, table, "t.");
@@ -557,6 +602,26 @@ write_settle(const WaTable *table, StoreForm form)
 						 table->content ? table->content : "true");
 		append_key(&sql, table, "t.");
 	}
+	return sql.data;
+}
+
+/*
+ * Write the query that tells in which order write_insert() has its rows, by
+ * their places.
+ */
+static char *
+write_order(const WaTable *table, StoreForm form)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT k.ord FROM (SELECT ");
+	append_values(&sql, table, form.one);
+	appendStringInfoString(&sql, ", r.ord");
+	append_source(&sql, table, form);
+	appendStringInfoString(&sql, ") k ORDER BY ");
+	append_key(&sql, table, "k.");
+	appendStringInfoString(&sql, ", k.ord");
 	return sql.data;
 }
 
@@ -703,16 +768,16 @@ append_key(StringInfo sql, const WaTable *table, const char *prefix)
  * place, and one parameter.
  */
 static void
-append_source(StringInfo sql, const WaTable *table, bool one)
+append_source(StringInfo sql, const WaTable *table, StoreForm form)
 {
 	int			n = 0;
 
-	appendStringInfoString(sql, one ? " FROM (VALUES (" : " FROM ROWS FROM (");
+	appendStringInfoString(sql, form.one ? " FROM (VALUES (" : " FROM ROWS FROM (");
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		if (is_listed_before(table, i))
 			continue;
-		appendStringInfo(sql, one ? "%s$%d::pg_catalog.%s" :
+		appendStringInfo(sql, form.one ? "%s$%d::pg_catalog.%s" :
 						 "%spg_catalog.unnest($%d::pg_catalog.%s[])",
 						 n > 0 ? ", " : "", n + 1,
 						 sql_types[table->columns[i].type].name);
@@ -720,12 +785,13 @@ append_source(StringInfo sql, const WaTable *table, bool one)
 	}
 
 	n = 0;
-	appendStringInfoString(sql, one ? ")) r (" : ") r (");
+	appendStringInfoString(sql, form.one ? ")) r (" :
+						   form.numbered ? ") WITH ORDINALITY r (" : ") r (");
 	for (int i = 0; i < table->ncolumns; i++)
 		if (!is_listed_before(table, i))
 			appendStringInfo(sql, "%s%s", n++ > 0 ? ", " : "",
 							 table->columns[i].name);
-	appendStringInfoChar(sql, ')');
+	appendStringInfoString(sql, form.numbered ? ", ord)" : ")");
 	if (table->where != NULL)
 		appendStringInfo(sql, " WHERE %s", table->where);
 }

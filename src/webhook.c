@@ -23,7 +23,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -59,6 +58,7 @@ typedef struct WebhookRow
 	JsonbContainer *source;
 	int			table;
 	int			row;
+	int			rank;			/* in the order of its table; see store.c */
 } WebhookRow;
 
 /* Such an object */
@@ -66,7 +66,7 @@ typedef struct WebhookElement
 {
 	WebhookRow *rows;
 	int			nrows;
-	Datum		key[WA_MAX_KEYS];	/* of the first row, as far as it is known */
+	const WebhookRow *first;	/* of those that are stored, or NULL */
 	ErrorData  *error;			/* why it is parked, or NULL */
 } WebhookElement;
 
@@ -94,8 +94,7 @@ static void file_elements(WaFiled *filed, const WebhookKind *kind,
 						  bool check_deferred, ErrorData *error);
 static WebhookElement *list_elements(const WebhookKind *kind,
 									 const WaRows *rows, int *nelements);
-static void find_key(const WebhookKind *kind, const WaRows *rows,
-					 WebhookElement *element);
+static void find_first(WebhookElement *element);
 static int	compare_rows(const void *a, const void *b);
 static int	compare_elements(const void *a, const void *b);
 static int	compare_elements_by_source(const void *a, const void *b);
@@ -493,11 +492,18 @@ list_elements(const WebhookKind *kind, const WaRows *rows, int *nelements)
 	n = 0;
 	for (int t = 0; t < kind->ntables; t++)
 	{
+		int		   *ranks;
+
+		if (rows[t].nrows == 0)
+			continue;
+		ranks = palloc(sizeof(int) * rows[t].nrows);
+		wa_store_rank(kind->store, t, &rows[t], ranks);
 		for (int r = 0; r < rows[t].nrows; r++)
 		{
 			all[n].source = rows[t].sources[r];
 			all[n].table = t;
-			all[n++].row = r;
+			all[n].row = r;
+			all[n++].rank = ranks[r];
 		}
 	}
 	qsort(all, n, sizeof(WebhookRow), compare_rows);
@@ -514,44 +520,30 @@ list_elements(const WebhookKind *kind, const WaRows *rows, int *nelements)
 		}
 		element->rows = &all[i];
 		element->nrows = 1;
-		find_key(kind, rows, element);
 		(*nelements)++;
 	}
+	for (int i = 0; i < *nelements; i++)
+		find_first(&elements[i]);
 	qsort(elements, *nelements, sizeof(WebhookElement), compare_elements);
 	return elements;
 }
 
 /*
- * Find the key of the first row that an object made, as far as it is in the
- * row.
+ * Find the row of an element that is stored first.
  */
 static void
-find_key(const WebhookKind *kind, const WaRows *rows, WebhookElement *element)
+find_first(WebhookElement *element)
 {
-	const WaTable *table = &kind->tables[element->rows[0].table];
-	const WaRows *there = &rows[element->rows[0].table];
-	const char *name = table->key;
-	int			n = 0;
-
-	memset(element->key, 0, sizeof(element->key));
-	while (*name != '\0' && n < WA_MAX_KEYS)
+	element->first = NULL;
+	for (int i = 0; i < element->nrows; i++)
 	{
-		int			len = strcspn(name, ", ");
+		const WebhookRow *row = &element->rows[i];
 
-		for (int i = 0; i < table->ncolumns; i++)
-		{
-			int			place = element->rows[0].row * table->ncolumns + i;
-
-			if (strlen(table->columns[i].name) != len ||
-				memcmp(table->columns[i].name, name, len) != 0)
-				continue;
-			if (table->columns[i].type == WA_TEXT && !there->nulls[place])
-				element->key[n] = there->values[place];
-			break;
-		}
-		n++;
-		name += len;
-		name += strspn(name, ", ");
+		if (row->rank >= 0 &&
+			(element->first == NULL ||
+			 (row->table == element->first->table &&
+			  row->rank < element->first->rank)))
+			element->first = row;
 	}
 }
 
@@ -569,29 +561,18 @@ compare_rows(const void *a, const void *b)
 }
 
 /*
- * By table, and then by key, as ORDER BY would.
+ * By the rows that are stored first: by table, and then as in there.
  */
 static int
 compare_elements(const void *a, const void *b)
 {
-	const WebhookElement *x = a;
-	const WebhookElement *y = b;
+	const WebhookRow *x = ((const WebhookElement *) a)->first;
+	const WebhookRow *y = ((const WebhookElement *) b)->first;
 
-	if (x->rows[0].table != y->rows[0].table)
-		return x->rows[0].table - y->rows[0].table;
-	for (int i = 0; i < WA_MAX_KEYS; i++)
-	{
-		int			order;
-
-		if (x->key[i] == 0 || y->key[i] == 0)
-			break;
-		order = DatumGetInt32(DirectFunctionCall2Coll(bttextcmp,
-													  DEFAULT_COLLATION_OID,
-													  x->key[i], y->key[i]));
-		if (order != 0)
-			return order;
-	}
-	return compare_elements_by_source(a, b);
+	if (x == NULL || y == NULL)
+		return x != y ? (x == NULL ? 1 : -1) :
+			compare_elements_by_source(a, b);
+	return x->table != y->table ? x->table - y->table : x->rank - y->rank;
 }
 
 static int

@@ -303,6 +303,8 @@ extern void wa_hooks_call(const char *event, Oid row_type, Datum row);
 extern WaStore *wa_store_create(const WaTable *tables, int ntables);
 extern void wa_store_rows(WaStore *store, const WaRows *rows,
 						  uint64 *nstored);
+extern void wa_store_rank(WaStore *store, int t, const WaRows *rows,
+						  int *ranks);
 extern bool wa_store_may_be_deferred(const WaStore *store, const WaRows *rows);
 
 /* in secrets.c */

@@ -332,6 +332,25 @@ SELECT reason, context FROM whatsapp.webhooks;
 SELECT whatsapp.remove_hook('message', 'app.order');
 SELECT app.words(r) FROM whatsapp.replay() r;
 
+-- also after a hook has filed something by itself
+CREATE FUNCTION app.forward(m whatsapp.messages) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	IF m.message_id = 'first' THEN
+		PERFORM whatsapp.ingest_unsigned(app.webhook('{"messages":[{"id":"forwarded"}]}'));
+	END IF;
+END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON whatsapp.messages DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION app.refuse('P0001', 'second');
+SELECT whatsapp.add_hook('message', 'app.forward');
+SELECT app.empty();
+SELECT array_agg(b) AS bodies, array_agg(whatsapp.sign(b, 'secret')) AS signatures
+FROM (SELECT convert_to(app.webhook(format('{"messages":[{"id":"%s"}]}', id)::jsonb)::text, 'UTF8') FROM unnest(ARRAY['first', 'second']) id) u (b) \gset
+SELECT app.words(r) FROM whatsapp.ingest_batch(:'bodies', :'signatures') r;
+SELECT message_id FROM whatsapp.messages ORDER BY message_id COLLATE "C";
+SELECT whatsapp.remove_hook('message', 'app.forward');
+DROP TRIGGER refuse ON whatsapp.messages;
+
 -- what the transaction has done before is not the webhook's to answer for
 CREATE FUNCTION app.nothing(m whatsapp.messages) RETURNS void LANGUAGE sql AS '';
 SELECT whatsapp.add_hook('message', 'app.nothing');

@@ -75,15 +75,13 @@ static WebhookKind ours;
 static WebhookKind foreign;
 static bool kinds_are_made = false;
 
-/* Has the caller left nothing to the end of the transaction? */
-static bool deferred_is_ours = false;
-
-static WaFiled deliver(const char *body, size_t len, const char *signature);
-static WaFiled file_bytes(const char *body, size_t len);
-static WaFiled file_parked(const bytea *body);
+static WaFiled deliver(const char *body, size_t len, const char *signature,
+					   bool deferred_is_ours);
+static WaFiled file_bytes(const char *body, size_t len, bool deferred_is_ours);
+static WaFiled file_parked(const bytea *body, bool deferred_is_ours);
 static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
-static WaFiled file_document(Jsonb *document);
+static WaFiled file_document(Jsonb *document, bool deferred_is_ours);
 static bool is_foreign(Jsonb *document);
 static Jsonb *make_whole(Jsonb *document);
 static Jsonb *enclose_in(const char *path, Jsonb *document);
@@ -175,6 +173,7 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 	bool	   *no_signature;
 	int			nbodies;
 	int			nsignatures;
+	bool		deferred_is_ours = is_deferred_ours();
 
 	InitMaterializedSRF(fcinfo, 0);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), BYTEAOID, -1, false,
@@ -188,7 +187,6 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 				 errdetail("There are %d bodies and %d signatures.",
 						   nbodies, nsignatures)));
 
-	deferred_is_ours = is_deferred_ours();
 	oldcontext = MemoryContextSwitchTo(context);
 	for (int i = 0; i < nbodies; i++)
 	{
@@ -202,7 +200,8 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 		filed = deliver(body ? VARDATA_ANY(body) : "",
 						body ? VARSIZE_ANY_EXHDR(body) : 0,
 						no_signature[i] ? NULL :
-						TextDatumGetCString(signatures[i]));
+						TextDatumGetCString(signatures[i]),
+						deferred_is_ours);
 		SPI_finish();
 
 		fill_result(&filed, i + 1, values, nulls);
@@ -223,9 +222,8 @@ whatsapp_ingest_unsigned(PG_FUNCTION_ARGS)
 	Jsonb	   *document = PG_GETARG_JSONB_P(0);
 	WaFiled		filed;
 
-	deferred_is_ours = is_deferred_ours();
 	wa_connect();
-	filed = file_document(document);
+	filed = file_document(document, is_deferred_ours());
 	SPI_finish();
 
 	return make_result(fcinfo, &filed);
@@ -244,9 +242,9 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 	MemoryContext oldcontext;
 	Datum	   *ids;
 	int			nids;
+	bool		deferred_is_ours = is_deferred_ours();
 
 	InitMaterializedSRF(fcinfo, 0);
-	deferred_is_ours = is_deferred_ours();
 	wa_connect();
 	ids = wa_archive_list(PG_GETARG_BOOL(0), &nids);
 	SPI_finish();
@@ -262,8 +260,10 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 		body = wa_archive_take(ids[i], &was_parked);
 		if (body != NULL)
 		{
-			WaFiled		filed = was_parked ? file_parked(body) :
-			file_bytes(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
+			WaFiled		filed = was_parked ?
+			file_parked(body, deferred_is_ours) :
+			file_bytes(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body),
+					   deferred_is_ours);
 			Datum		values[NRESULTS];
 			bool		nulls[NRESULTS];
 
@@ -286,12 +286,12 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 WaFiled
 wa_webhook_deliver(const char *body, size_t len, const char *signature)
 {
-	deferred_is_ours = is_deferred_ours();
-	return deliver(body, len, signature);
+	return deliver(body, len, signature, is_deferred_ours());
 }
 
 static WaFiled
-deliver(const char *body, size_t len, const char *signature)
+deliver(const char *body, size_t len, const char *signature,
+		bool deferred_is_ours)
 {
 	WaFiled		filed = {0};
 
@@ -307,7 +307,7 @@ deliver(const char *body, size_t len, const char *signature)
 		filed.error = "webhook signature does not match";
 	}
 	else
-		filed = file_bytes(body, len);
+		filed = file_bytes(body, len, deferred_is_ours);
 	return filed;
 }
 
@@ -316,7 +316,7 @@ deliver(const char *body, size_t len, const char *signature)
  * wanted or needed.
  */
 static WaFiled
-file_bytes(const char *body, size_t len)
+file_bytes(const char *body, size_t len, bool deferred_is_ours)
 {
 	WaFiled		filed;
 	const char *remark;
@@ -335,7 +335,7 @@ file_bytes(const char *body, size_t len)
 	/* before what is parked, which may be the same */
 	if (remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL)
 		wa_archive_keep(body, len, WA_FILED, remark);
-	return file_document(document);
+	return file_document(document, deferred_is_ours);
 }
 
 /*
@@ -343,13 +343,14 @@ file_bytes(const char *body, size_t len)
  * written by us.
  */
 static WaFiled
-file_parked(const bytea *body)
+file_parked(const bytea *body, bool deferred_is_ours)
 {
 	char	   *document = pnstrdup(VARDATA_ANY(body),
 									VARSIZE_ANY_EXHDR(body));
 
 	return file_document(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-															CStringGetDatum(document))));
+															CStringGetDatum(document))),
+						 deferred_is_ours);
 }
 
 static void
@@ -382,7 +383,7 @@ make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
  * can be.
  */
 static WaFiled
-file_document(Jsonb *document)
+file_document(Jsonb *document, bool deferred_is_ours)
 {
 	WaFiled		filed = {.http_status = WA_HTTP_OK};
 	const WebhookKind *kind;
@@ -845,10 +846,10 @@ check_deferred_constraints(void)
 }
 
 /*
- * Is what is deferred to be looked at?  It is fired as the extension's owner
- * here, so there must be nothing that the caller has left to do: he would be
- * the owner, too, and a webhook would be blamed for what he has done.  Who has
- * no transaction id has written nothing.
+ * Is what is deferred to be looked at, by a call that begins?  It is fired as
+ * the extension's owner here, so there must be nothing that the caller has left
+ * to do: he would be the owner, too, and a webhook would be blamed for what he
+ * has done.  Who has no transaction id has written nothing.
  */
 static bool
 is_deferred_ours(void)

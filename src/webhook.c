@@ -23,6 +23,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -31,6 +32,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -70,14 +72,36 @@ typedef struct WebhookElement
 	ErrorData  *error;			/* why it is parked, or NULL */
 } WebhookElement;
 
+/* A webhook that is handed over, perhaps with others */
+typedef struct Webhook
+{
+	int			ord;
+	const char *body;
+	size_t		len;
+	Jsonb	   *document;		/* NULL if it is refused, or cannot be read */
+	const char *remark;			/* on what was read, or NULL */
+	WaFiled		filed;
+
+	/* the first row that it makes, for compare_webhooks() */
+	int			table;
+	Datum		key[WA_MAX_KEYS];	/* as far as it is known */
+} Webhook;
+
 /* Made at the first webhook that a backend files */
 static WebhookKind ours;
 static WebhookKind foreign;
 static bool kinds_are_made = false;
 
-static WaFiled deliver(const char *body, size_t len, const char *signature,
-					   bool deferred_is_ours);
-static WaFiled file_bytes(const char *body, size_t len, bool deferred_is_ours);
+static void read_signed(Webhook *webhook, const char *signature);
+static void read_webhook(Webhook *webhook);
+static void file_webhook(Webhook *webhook, bool deferred_is_ours);
+static void sort_webhooks(Webhook *webhooks, int nwebhooks);
+static void find_place(Webhook *webhook, MemoryContext context);
+static void find_key(const WebhookKind *kind, const WaRows *rows, int t, int r,
+					 Datum *key);
+static int	compare_webhooks(const void *a, const void *b);
+static int	compare_keys(const Datum *x, const Datum *y);
+static int	compare_ords(const void *a, const void *b);
 static WaFiled file_parked(const bytea *body, bool deferred_is_ours);
 static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
@@ -167,6 +191,7 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 												  "whatsapp webhook",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext;
+	Webhook    *webhooks;
 	Datum	   *bodies;
 	Datum	   *signatures;
 	bool	   *no_body;
@@ -187,29 +212,47 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 				 errdetail("There are %d bodies and %d signatures.",
 						   nbodies, nsignatures)));
 
-	oldcontext = MemoryContextSwitchTo(context);
+	webhooks = palloc0(sizeof(Webhook) * Max(nbodies, 1));
 	for (int i = 0; i < nbodies; i++)
 	{
 		bytea	   *body = no_body[i] ? NULL : DatumGetByteaPP(bodies[i]);
-		WaFiled		filed;
+
+		CHECK_FOR_INTERRUPTS();
+		webhooks[i].ord = i + 1;
+		webhooks[i].body = body ? VARDATA_ANY(body) : "";
+		webhooks[i].len = body ? VARSIZE_ANY_EXHDR(body) : 0;
+		wa_connect();
+		read_signed(&webhooks[i], no_signature[i] ? NULL :
+					TextDatumGetCString(signatures[i]));
+		SPI_finish();
+	}
+
+	sort_webhooks(webhooks, nbodies);
+	for (int i = 0; i < nbodies; i++)
+	{
+		WaFiled    *filed = &webhooks[i].filed;
+
+		CHECK_FOR_INTERRUPTS();
+		oldcontext = MemoryContextSwitchTo(context);
+		wa_connect();
+		file_webhook(&webhooks[i], deferred_is_ours);
+		SPI_finish();
+		MemoryContextSwitchTo(oldcontext);
+		if (filed->error != NULL)
+			filed->error = pstrdup(filed->error);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+
+	qsort(webhooks, nbodies, sizeof(Webhook), compare_ords);
+	for (int i = 0; i < nbodies; i++)
+	{
 		Datum		values[NRESULTS];
 		bool		nulls[NRESULTS];
 
-		CHECK_FOR_INTERRUPTS();
-		wa_connect();
-		filed = deliver(body ? VARDATA_ANY(body) : "",
-						body ? VARSIZE_ANY_EXHDR(body) : 0,
-						no_signature[i] ? NULL :
-						TextDatumGetCString(signatures[i]),
-						deferred_is_ours);
-		SPI_finish();
-
-		fill_result(&filed, i + 1, values, nulls);
+		fill_result(&webhooks[i].filed, i + 1, values, nulls);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		MemoryContextReset(context);
 	}
-	MemoryContextSwitchTo(oldcontext);
-	MemoryContextDelete(context);
 	return (Datum) 0;
 }
 
@@ -260,14 +303,20 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 		body = wa_archive_take(ids[i], &was_parked);
 		if (body != NULL)
 		{
-			WaFiled		filed = was_parked ?
-			file_parked(body, deferred_is_ours) :
-			file_bytes(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body),
-					   deferred_is_ours);
+			Webhook		webhook = {
+				.body = VARDATA_ANY(body),.len = VARSIZE_ANY_EXHDR(body)
+			};
 			Datum		values[NRESULTS];
 			bool		nulls[NRESULTS];
 
-			fill_result(&filed, i + 1, values, nulls);
+			if (was_parked)
+				webhook.filed = file_parked(body, deferred_is_ours);
+			else
+			{
+				read_webhook(&webhook);
+				file_webhook(&webhook, deferred_is_ours);
+			}
+			fill_result(&webhook.filed, i + 1, values, nulls);
 			tuplestore_putvalues(result->setResult, result->setDesc, values,
 								 nulls);
 		}
@@ -286,56 +335,191 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 WaFiled
 wa_webhook_deliver(const char *body, size_t len, const char *signature)
 {
-	return deliver(body, len, signature, is_deferred_ours());
-}
+	Webhook		webhook = {.body = body,.len = len};
 
-static WaFiled
-deliver(const char *body, size_t len, const char *signature,
-		bool deferred_is_ours)
-{
-	WaFiled		filed = {0};
-
-	/* before the digest of it is computed, of which anybody could ask much */
-	if (len > WA_MAX_BODY_SIZE)
-	{
-		filed.http_status = WA_HTTP_TOO_LARGE;
-		filed.error = "webhook body is too large";
-	}
-	else if (!wa_is_signed(body, len, signature))
-	{
-		filed.http_status = WA_HTTP_UNAUTHORIZED;
-		filed.error = "webhook signature does not match";
-	}
-	else
-		filed = file_bytes(body, len, deferred_is_ours);
-	return filed;
+	read_signed(&webhook, signature);
+	file_webhook(&webhook, is_deferred_ours());
+	return webhook.filed;
 }
 
 /*
- * File a webhook whose signature is good, and keep it as it came if that is
- * wanted or needed.
+ * Read a webhook if it is Meta's, or say what to answer else.
  */
-static WaFiled
-file_bytes(const char *body, size_t len, bool deferred_is_ours)
+static void
+read_signed(Webhook *webhook, const char *signature)
 {
-	WaFiled		filed;
-	const char *remark;
-	Jsonb	   *document = wa_document_read(body, len, &remark);
-
-	if (document == NULL)
+	/* before the digest of it is computed, of which anybody could ask much */
+	if (webhook->len > WA_MAX_BODY_SIZE)
 	{
-		filed = (WaFiled)
-		{
-			.http_status = WA_HTTP_OK,.unreadable = 1,.error = remark
-		};
-		wa_archive_keep(body, len, WA_UNREADABLE, remark);
-		return filed;
+		webhook->filed.http_status = WA_HTTP_TOO_LARGE;
+		webhook->filed.error = "webhook body is too large";
 	}
+	else if (!wa_is_signed(webhook->body, webhook->len, signature))
+	{
+		webhook->filed.http_status = WA_HTTP_UNAUTHORIZED;
+		webhook->filed.error = "webhook signature does not match";
+	}
+	else
+		read_webhook(webhook);
+}
+
+/*
+ * Read a webhook whose signature is good.
+ */
+static void
+read_webhook(Webhook *webhook)
+{
+	webhook->filed.http_status = WA_HTTP_OK;
+	webhook->document = wa_document_read(webhook->body, webhook->len,
+										 &webhook->remark);
+	if (webhook->document == NULL)
+	{
+		webhook->filed.unreadable = 1;
+		webhook->filed.error = webhook->remark;
+	}
+}
+
+/*
+ * File a webhook that was read, and keep it as it came if that is wanted or
+ * needed.
+ */
+static void
+file_webhook(Webhook *webhook, bool deferred_is_ours)
+{
+	if (webhook->filed.unreadable)
+		wa_archive_keep(webhook->body, webhook->len, WA_UNREADABLE,
+						webhook->remark);
+	if (webhook->document == NULL)
+		return;
 
 	/* before what is parked, which may be the same */
-	if (remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL)
-		wa_archive_keep(body, len, WA_FILED, remark);
-	return file_document(document, deferred_is_ours);
+	if (webhook->remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL)
+		wa_archive_keep(webhook->body, webhook->len, WA_FILED,
+						webhook->remark);
+	webhook->filed = file_document(webhook->document, deferred_is_ours);
+}
+
+/*
+ * Put the webhooks of a batch in the order in which they are filed.
+ *
+ * All rows that they write stay locked until the end of the transaction.  So
+ * two batches would deadlock if they had the same people in different order,
+ * and the same people there are in most.  What is about one person stays in
+ * the order in which it came.
+ */
+static void
+sort_webhooks(Webhook *webhooks, int nwebhooks)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "whatsapp webhook order",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	make_kinds();
+	for (int i = 0; i < nwebhooks && nwebhooks > 1; i++)
+		if (webhooks[i].document != NULL)
+			find_place(&webhooks[i], context);
+	MemoryContextDelete(context);
+	qsort(webhooks, nwebhooks, sizeof(Webhook), compare_webhooks);
+}
+
+/*
+ * Find the first row that a webhook makes, by table and key.
+ */
+static void
+find_place(Webhook *webhook, MemoryContext context)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	const WebhookKind *kind = is_foreign(webhook->document) ? &foreign : &ours;
+	WaRows	   *rows = wa_shred(kind->shredder, webhook->document);
+	int			t = 0;
+	Datum		first[WA_MAX_KEYS];
+
+	while (t < kind->ntables && rows[t].nrows == 0)
+		t++;
+	webhook->table = t;
+	for (int r = 0; t < kind->ntables && r < rows[t].nrows; r++)
+	{
+		Datum		key[WA_MAX_KEYS];
+
+		find_key(kind, rows, t, r, key);
+		if (r == 0 || compare_keys(key, first) < 0)
+			memcpy(first, key, sizeof(first));
+	}
+	MemoryContextSwitchTo(oldcontext);
+	for (int i = 0; i < WA_MAX_KEYS && t < kind->ntables; i++)
+		if (first[i] != 0)
+			webhook->key[i] = datumCopy(first[i], false, -1);
+	MemoryContextReset(context);
+}
+
+/*
+ * Find the key of a row, as far as it is not computed.
+ */
+static void
+find_key(const WebhookKind *kind, const WaRows *rows, int t, int r, Datum *key)
+{
+	const WaTable *table = &kind->tables[t];
+	const char *name = table->key;
+
+	memset(key, 0, sizeof(Datum) * WA_MAX_KEYS);
+	for (int n = 0; *name != '\0' && n < WA_MAX_KEYS; n++)
+	{
+		int			len = strcspn(name, ", ");
+
+		for (int i = 0; i < table->ncolumns; i++)
+		{
+			int			place = r * table->ncolumns + i;
+
+			if (strlen(table->columns[i].name) != len ||
+				memcmp(table->columns[i].name, name, len) != 0)
+				continue;
+			if (table->columns[i].type == WA_TEXT && !rows[t].nulls[place])
+				key[n] = rows[t].values[place];
+			break;
+		}
+		name += len;
+		name += strspn(name, ", ");
+	}
+}
+
+static int
+compare_webhooks(const void *a, const void *b)
+{
+	const Webhook *x = a;
+	const Webhook *y = b;
+	int			order;
+
+	if (x->table != y->table)
+		return x->table - y->table;
+	order = compare_keys(x->key, y->key);
+	return order ? order : x->ord - y->ord;
+}
+
+/*
+ * Compare keys as ORDER BY would.
+ */
+static int
+compare_keys(const Datum *x, const Datum *y)
+{
+	for (int i = 0; i < WA_MAX_KEYS; i++)
+	{
+		int			order;
+
+		if (x[i] == 0 || y[i] == 0)
+			return (x[i] != 0) - (y[i] != 0);
+		order = DatumGetInt32(DirectFunctionCall2Coll(bttextcmp,
+													  DEFAULT_COLLATION_OID,
+													  x[i], y[i]));
+		if (order != 0)
+			return order;
+	}
+	return 0;
+}
+
+static int
+compare_ords(const void *a, const void *b)
+{
+	return ((const Webhook *) a)->ord - ((const Webhook *) b)->ord;
 }
 
 /*

@@ -2460,12 +2460,13 @@ RETURN greatest(
 	CASE class
 		WHEN 'pair' THEN interval '1 second' * power(4, least(deferrals, 6))
 		WHEN 'not sent' THEN interval '1 second' * least(power(2, least(deferrals, 10) + 1), 60) * (0.5 + random() / 2)
+		WHEN 'not read' THEN interval '100 ms' * power(2, least(deferrals, 6)) * (0.5 + random() / 2)
 		WHEN 'retry' THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
 		WHEN 'retry_few' THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
 	END,
 	wait * (1 + random() / 10),
 	CASE WHEN retry_after > 0 THEN interval '1 second' * least(retry_after, 3600) END);
-COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave; for what Retry-After says at least, in seconds, and that at most an hour';
+COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave, or some seconds if the server just did not look at it; for what Retry-After says at least, in seconds, and that at most an hour';
 
 CREATE FUNCTION whatsapp.verdict(outcome text, http_status integer, reply jsonb,
 	OUT state text, OUT class text, OUT wait interval, OUT error_code integer, OUT error_subcode integer,
@@ -2477,9 +2478,9 @@ AS $$
 DECLARE
 	told jsonb := CASE WHEN jsonb_typeof(reply -> 'error') = 'object' THEN reply -> 'error' END;
 BEGIN
-	IF outcome = 'not sent' THEN
+	IF outcome IN ('not sent', 'not read') THEN
 		state := 'queued';
-		class := 'not sent';
+		class := outcome;
 		RETURN;
 	END IF;
 	IF outcome <> 'answered' THEN
@@ -2513,7 +2514,7 @@ BEGIN
 		ELSE 'queued'
 	END;
 END $$;
-COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
+COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, not read, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
 
 CREATE FUNCTION whatsapp.record(outbox_ids bigint[], nonces text[], outcomes text[],
 	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[])
@@ -2586,8 +2587,9 @@ BEGIN
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, retry_at, http_status, class,
 			error_code, error_subcode, error_title, error_details, error, fbtrace_id)
 		SELECT d.id, d.attempts,
-			CASE WHEN d.class = 'not sent' THEN 'not sent' WHEN d.class IS NULL THEN 'unknown' ELSE 'refused' END,
-			d.state, CASE WHEN d.state = 'queued' THEN d.retry_at END, nullif(d.http_status, 0), nullif(d.class, 'not sent'),
+			CASE WHEN d.class IN ('not sent', 'not read') THEN 'not sent' WHEN d.class IS NULL THEN 'unknown' ELSE 'refused' END,
+			d.state, CASE WHEN d.state = 'queued' THEN d.retry_at END, nullif(d.http_status, 0),
+			CASE WHEN d.class NOT IN ('not sent', 'not read') THEN d.class END,
 			d.error_code, d.error_subcode, d.error_title, d.error_details, d.error, d.fbtrace_id
 		FROM decided d
 		WHERE d.state <> 'sent' AND NOT (d.is_deferred AND d.error IS NOT DISTINCT FROM d.old_error)

@@ -46,6 +46,7 @@ FROM (VALUES
 	('answered', 400, '{"error": {"code": "none"}}'),
 	('answered', 400, '{"error": []}'),
 	('unknown', 0, NULL),
+	('not read', 0, NULL),
 	('not sent', 0, NULL)
 ) o (outcome, http_status, reply)
 CROSS JOIN LATERAL whatsapp.verdict(o.outcome, o.http_status, o.reply::jsonb) v;
@@ -57,6 +58,8 @@ FROM (VALUES
 	('not sent', NULL, 1, 0, NULL, '1 s', '2 s'),
 	('not sent', NULL, 1, 3, NULL, '8 s', '16 s'),
 	('not sent', NULL, 1, 99, NULL, '30 s', '60 s'),
+	('not read', NULL, 1, 0, NULL, '50 ms', '100 ms'),
+	('not read', NULL, 1, 99, NULL, '3.2 s', '6.4 s'),
 	('retry', NULL, 1, 0, NULL, '1 s', '2 s'),
 	('retry', NULL, 4, 0, NULL, '8 s', '16 s'),
 	('retry', NULL, 99, 0, NULL, '150 s', '300 s'),

@@ -19,9 +19,11 @@
  *
  * There is one exception.  A server of HTTP/2 may refuse a stream, or close a
  * connection and say which stream was the last that it has looked at.  Then it
- * surely has not acted on the request, and libcurl may send it once more.  It
- * does not tell us of that but by a line meant for people, so we listen to
- * what it says over TLS, and keep none of it.
+ * surely has not acted on the request, which may be sent once more.  libcurl
+ * does not tell us of that but by lines meant for people, so we listen to what
+ * it says over TLS, and keep none of it.  Where it says nothing, as many
+ * versions do of a stream refused on a connection that was used before, we do
+ * not know better than that the request has left.
  *
  * libcurl's callbacks are called from within libcurl, so that they must not
  * throw, nor use palloc().  Signals are blocked while libcurl runs, as it may
@@ -67,10 +69,13 @@
 #define MAX_CONNECTION_SECONDS	300L
 #define DNS_CACHE_SECONDS		60L
 
-#define MAX_STREAMS		100L	/* on one connection of HTTP/2 */
-
-/* What libcurl says when it repeats a request that was surely not looked at */
-#define REFUSED_STREAM	"REFUSED_STREAM, retrying a fresh connect"
+/*
+ * How many requests share a connection of HTTP/2 at most, and how many
+ * connections there are at least before we use no more of them than needed:
+ * while none is established, libcurl would open one for each request.
+ */
+#define MAX_STREAMS		100L
+#define MIN_CONNECTIONS	8L
 
 /* Settings: whatsapp.connect_timeout, request_timeout (ms) and ca_file */
 int			wa_connect_timeout = 5000;
@@ -87,6 +92,9 @@ typedef struct HttpTransfer
 	size_t		body_len;
 	size_t		body_read;		/* how much of it libcurl has taken */
 	bool		is_refused;		/* and the server will not look at that */
+	long		stream;			/* of HTTP/2, or 0, */
+	int64		connection;		/* on this connection: libcurl's number of it
+								 * and 1, or 0 */
 	char	   *reply;			/* malloc'ed, or NULL */
 	size_t		reply_len;
 	size_t		reply_size;
@@ -105,11 +113,25 @@ static WaitEventSet *wait_set = NULL;
 static uint32 wait_event = 0;
 static TimestampTz timer = DT_NOEND;	/* when libcurl wants to be called */
 
+/* Connections that are to be closed, and the last stream that is looked at */
+#define MAX_GOAWAYS		256
+
+static struct
+{
+	int64		connection;		/* 0 if this is none */
+	long		last_stream;
+}			goaways[MAX_GOAWAYS];
+static uint64 ngoaways = 0;		/* that there have been; the newest are kept */
+
+static long max_connections = 0;	/* what libcurl was told, 0 for any number */
+static bool shares_connections = true;	/* unless a server has shown otherwise */
+
 static sigset_t saved_signals;
 
 static HttpTransfer *get_transfer(void);
 static CURLcode set_up(HttpTransfer *transfer, const WaRequest *request);
 static bool is_plain(const char *url);
+static void limit_connections(bool is_plain);
 static void release_transfer(HttpTransfer *transfer);
 static long time_left(long timeout_ms);
 static void drive_sockets(void);
@@ -128,6 +150,10 @@ static int	on_seek(void *arg, curl_off_t offset, int origin);
 static size_t on_data(char *data, size_t size, size_t nmemb, void *arg);
 static int	on_trace(CURL *easy, curl_infotype type, char *data, size_t size,
 					 void *arg);
+static void note_trace(HttpTransfer *transfer, const char *line);
+static void note_connection(HttpTransfer *transfer, const char *line);
+static void refuse_after(int64 connection, long last_stream);
+static void refuse_if_late(HttpTransfer *transfer);
 
 /*
  * Set up libcurl.  To be called once, before any other function here.
@@ -185,6 +211,7 @@ wa_http_start(const WaRequest *request)
 	strlcpy(transfer->nonce, request->nonce, sizeof(transfer->nonce));
 
 	block_signals();
+	limit_connections(is_plain(request->url));
 	result = set_up(transfer, request);
 	if (result == CURLE_OK &&
 		curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
@@ -400,6 +427,24 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	return CURLE_OK;
 }
 
+/*
+ * Have libcurl open no more connections than it takes, where requests can
+ * share them.
+ */
+static void
+limit_connections(bool is_plain)
+{
+	long		limit = 0;
+
+	/* twice as many as there would be if all of them were full */
+	if (!is_plain && shares_connections)
+		limit = Max(MIN_CONNECTIONS, 2 * nin_flight / MAX_STREAMS);
+	if (limit == max_connections || (limit > 0 && limit < max_connections))
+		return;
+	curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, limit);
+	max_connections = limit;
+}
+
 static bool
 is_plain(const char *url)
 {
@@ -516,6 +561,7 @@ static void
 make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 {
 	long		status = 0;
+	long		version = CURL_HTTP_VERSION_NONE;
 	curl_off_t	retry_after = 0;
 
 	memset(reply, 0, sizeof(WaReply));
@@ -526,6 +572,8 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 	{
 		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 		curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
+		curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
+		shares_connections = version >= CURL_HTTP_VERSION_2_0;
 		reply->outcome = WA_ANSWERED;
 		reply->http_status = (int) status;
 		reply->retry_after = (int) Min(retry_after, PG_INT32_MAX);
@@ -535,8 +583,8 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 		return;
 	}
 
-	reply->outcome = transfer->body_read > 0 && !transfer->is_refused ?
-		WA_UNKNOWN : WA_NOT_SENT;
+	reply->outcome = transfer->body_read == 0 ? WA_NOT_SENT :
+		transfer->is_refused ? WA_NOT_READ : WA_UNKNOWN;
 	reply->error = strdup(transfer->error[0] != '\0' ? transfer->error :
 						  curl_easy_strerror(result));
 }
@@ -618,6 +666,9 @@ on_seek(void *arg, curl_off_t offset, int origin)
 		return CURL_SEEKFUNC_FAIL;
 	transfer->body_read = 0;
 	transfer->is_refused = false;
+
+	/* it has a new connection by now, and will have a new stream */
+	transfer->stream = 0;
 	return CURL_SEEKFUNC_OK;
 }
 
@@ -650,16 +701,105 @@ on_data(char *data, size_t size, size_t nmemb, void *arg)
 }
 
 /*
- * libcurl says what it does.  All that is of interest is that it is about to
- * repeat a request because the server has refused to look at it.
+ * libcurl says what it does, in lines that need not end with a NUL.
  */
 static int
 on_trace(CURL *easy, curl_infotype type, char *data, size_t size, void *arg)
 {
-	HttpTransfer *transfer = arg;
+	char		line[200];
 
-	if (type == CURLINFO_TEXT && size >= strlen(REFUSED_STREAM) &&
-		memcmp(data, REFUSED_STREAM, strlen(REFUSED_STREAM)) == 0)
-		transfer->is_refused = true;
+	/* there are many of them, and few that matter */
+	if (type != CURLINFO_TEXT || size == 0 || strchr("CHRU[r", data[0]) == NULL)
+		return 0;
+
+	size = Min(size, sizeof(line) - 1);
+	memcpy(line, data, size);
+	line[size] = '\0';
+	note_trace(arg, line);
 	return 0;
+}
+
+/*
+ * Note which stream a request has become, and whether the server has said that
+ * it will not look at it.  What the lines are depends on libcurl's version.
+ */
+static void
+note_trace(HttpTransfer *transfer, const char *line)
+{
+	const char *last;
+	long		stream;
+
+	note_connection(transfer, line);
+	if (sscanf(line, "Using Stream ID: %ld", &stream) == 1 ||
+		(sscanf(line, "[HTTP/2] [%ld] ", &stream) == 1 &&
+		 strstr(line, "OPENED") != NULL))
+	{
+		transfer->stream = stream;
+		refuse_if_late(transfer);
+	}
+	else if (strstr(line, "GOAWAY") != NULL &&
+			 (last = strstr(line, "last_stream=")) != NULL &&
+			 sscanf(last, "last_stream=%ld", &stream) == 1)
+		refuse_after(transfer->connection, stream);
+	else if (strncmp(line, "REFUSED_STREAM, retrying", 24) == 0 ||
+			 (sscanf(line, "HTTP/2 stream %ld ", &stream) == 1 &&
+			  strstr(line, "refused by server") != NULL))
+		transfer->is_refused = true;
+}
+
+/*
+ * Note which connection a request is on: libcurl can be asked from 8.2 on, and
+ * says it of itself before.
+ */
+static void
+note_connection(HttpTransfer *transfer, const char *line)
+{
+#if LIBCURL_VERSION_NUM >= 0x080200
+	curl_off_t	connection;
+
+	if (curl_easy_getinfo(transfer->easy, CURLINFO_CONN_ID,
+						  &connection) == CURLE_OK)
+		transfer->connection = connection + 1;
+#else
+	const char *where = strstr(line, " (#");
+	long		connection;
+
+	if (sscanf(line, "Re-using existing connection #%ld ", &connection) == 1 ||
+		(strncmp(line, "Connected to ", strlen("Connected to ")) == 0 &&
+		 where != NULL && sscanf(where, " (#%ld)", &connection) == 1))
+		transfer->connection = connection + 1;
+#endif
+}
+
+/*
+ * The server has said which stream on a connection is the last that it looks
+ * at.
+ */
+static void
+refuse_after(int64 connection, long last_stream)
+{
+	dlist_iter	iter;
+
+	goaways[ngoaways % MAX_GOAWAYS].connection = connection;
+	goaways[ngoaways % MAX_GOAWAYS].last_stream = last_stream;
+	ngoaways++;
+	dlist_foreach(iter, &active_transfers)
+		refuse_if_late(dlist_container(HttpTransfer, link, iter.cur));
+}
+
+/*
+ * Has the server said that it does not look at a request?  libcurl may use a
+ * connection all the same.
+ */
+static void
+refuse_if_late(HttpTransfer *transfer)
+{
+	if (transfer->connection == 0 || transfer->stream == 0)
+		return;
+	for (uint64 i = 0; i < Min(ngoaways, MAX_GOAWAYS); i++)
+	{
+		if (goaways[i].connection == transfer->connection &&
+			transfer->stream > goaways[i].last_stream)
+			transfer->is_refused = true;
+	}
 }

@@ -55,6 +55,7 @@ static WaQuery settle_rows = {
 /* What each WaOutcome is, to SQL; in the order of the enum */
 static const char *const outcome_names[] = {
 	[WA_NOT_SENT] = "not sent",
+	[WA_NOT_READ] = "not read",
 	[WA_UNKNOWN] = "unknown",
 	[WA_ANSWERED] = "answered",
 };

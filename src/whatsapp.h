@@ -156,6 +156,8 @@ typedef struct WaNode
 typedef enum WaOutcome
 {
 	WA_NOT_SENT,				/* nothing has left, surely */
+	WA_NOT_READ,				/* something has left, and the server has said
+								 * that it will not look at it */
 	WA_UNKNOWN,					/* something has left, and no answer came */
 	WA_ANSWERED					/* there is an HTTP status and a whole body */
 } WaOutcome;

@@ -8,8 +8,9 @@
  *	                   [--log FILE] [--port N] [--key FILE --cert FILE]
  *
  * It listens on 127.0.0.1 only, by default on a free port, and then prints one
- * line, "listening on PORT". With a key and a certificate, it speaks TLS, and
- * HTTP/2 or HTTP/1.1 as the client likes. SIGTERM or SIGINT ends it at once,
+ * line, "listening on PORT". With a key and a certificate, it speaks TLS there,
+ * and HTTP/2 or HTTP/1.1 as the client likes; a line before that, "control on
+ * PORT", says where it can be had without. SIGTERM or SIGINT ends it at once,
  * status 0.
  *
  *
@@ -63,7 +64,7 @@
  *	close true		the request is read whole, then the connection closed
  *	close_reused true	the same, but the first request on a connection is
  *				none of this script's business, and not counted
- *	reset true		the same as close, with a TCP reset
+ *	reset true		the same as close, with a TCP reset; not over TLS
  *	half true		the headers, half of the body, then closed
  *	refuse true		of HTTP/2: the stream is refused, as not looked at
  *	goaway true		of HTTP/2: the connection is closed, and this stream
@@ -960,24 +961,25 @@ function stop() {
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
 
-/* Makes a server of plain HTTP/1.1, or of TLS with HTTP/2 and HTTP/1.1. */
-function createServer() {
-	if (options.key === undefined)
-		return http.createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, onRequest)
-			.on('connection', onConnection);
-
-	return http2.createSecureServer({
-		key: fs.readFileSync(options.key), cert: fs.readFileSync(options.cert), allowHTTP1: true,
-	}, onRequest)
-		.on('secureConnection', onConnection);
+/* Has a server listen, then says so. */
+function listen(server, port, what) {
+	server.on('error', error => {
+		process.stderr.write(`graph.js: ${error.message}\n`);
+		process.exit(1);
+	});
+	server.listen({ host: '127.0.0.1', port, backlog: 4096 }, () => {
+		process.stdout.write(`${what} on ${server.address().port}\n`);
+	});
 }
 
-const server = createServer();
+const plain = http.createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, onRequest)
+	.on('connection', onConnection);
 
-server.on('error', error => {
-	process.stderr.write(`graph.js: ${error.message}\n`);
-	process.exit(1);
-});
-server.listen({ host: '127.0.0.1', port: options.port, backlog: 4096 }, () => {
-	process.stdout.write(`listening on ${server.address().port}\n`);
-});
+if (options.key === undefined) {
+	listen(plain, options.port, 'listening');
+} else {
+	listen(plain, 0, 'control');
+	plain.on('listening', () => listen(http2.createSecureServer({
+		key: fs.readFileSync(options.key), cert: fs.readFileSync(options.cert), allowHTTP1: true,
+	}, onRequest).on('secureConnection', onConnection), options.port, 'listening'));
+}

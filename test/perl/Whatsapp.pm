@@ -8,6 +8,8 @@ use warnings;
 
 use Exporter 'import';
 use HTTP::Tiny;
+use File::Temp;
+use IO::Socket::INET;
 use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
@@ -17,7 +19,8 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   NUMBER TOKEN SECRET VERIFY_TOKEN
-  new_cluster add_number start_graph start_front stop_program
+  new_cluster add_number start_graph start_front start_nginx stop_program
+  make_certificate free_port set_conf
   graph_post graph_get graph_url graph_requests wait_for_in_flight
   fixture wait_until wait_for_state wait_for_sender sender_pid
 );
@@ -33,17 +36,18 @@ use constant PATIENCE => 60;
 my $http = HTTP::Tiny->new(timeout => PATIENCE);
 my @programs;
 
-# Start a cluster that sends to a simulator, if one is given.
+# Start a cluster that sends to a simulator, if one is given, or to nginx in
+# front of it.
 sub new_cluster
 {
 	my ($name, $graph, @conf) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	my $port = $graph ? $graph->{port} : 1;
+	my $url = $graph ? graph_url($graph, '') : 'http://127.0.0.1:1';
 
 	$node->init;
 	$node->append_conf('postgresql.conf', $_)
 	  foreach "shared_preload_libraries = 'whatsapp'",
-	  "whatsapp.graph_url = 'http://127.0.0.1:$port'",
+	  "whatsapp.graph_url = '$url'",
 	  "log_line_prefix = '%m [%p] %b '",
 	  @conf;
 	$node->start;
@@ -61,7 +65,48 @@ sub add_number
 	return;
 }
 
-# Start the Graph API simulator.  A front's URL has it post status webhooks.
+# Change settings in the file, and have them known.
+sub set_conf
+{
+	my ($node, @conf) = @_;
+
+	$node->append_conf('postgresql.conf', $_) foreach @conf;
+	$node->reload;
+	foreach my $conf (@conf)
+	{
+		my ($name, $value) = $conf =~ /^(\S+) = '?(.*?)'?$/;
+
+		wait_until("$name is known",
+			sub { $node->safe_psql('postgres', "SHOW $name") eq $value });
+	}
+	return;
+}
+
+sub free_port
+{
+	return PostgreSQL::Test::Cluster::get_free_port();
+}
+
+# Make a key, and a certificate for a name, which then is trusted as it is.
+sub make_certificate
+{
+	my ($name) = @_;
+	my $dir = File::Temp->newdir;
+	my $kind = $name =~ /^[0-9.]+$/ ? 'IP' : 'DNS';
+	my $output;
+
+	IPC::Run::run(
+		[
+			qw(openssl req -x509 -newkey rsa:2048 -nodes -days 2),
+			'-subj', "/CN=$name", '-addext', "subjectAltName=$kind:$name",
+			'-keyout', "$dir/key", '-out', "$dir/cert"
+		],
+		'>&', \$output) or BAIL_OUT("openssl: $output");
+	return { dir => $dir, key => "$dir/key", cert => "$dir/cert" };
+}
+
+# Start the Graph API simulator.  A front's URL has it post status webhooks; a
+# certificate, speak TLS.
 sub start_graph
 {
 	my (%options) = @_;
@@ -70,7 +115,67 @@ sub start_graph
 	push @command, '--secret', SECRET, '--webhook', $options{webhook}
 	  if $options{webhook};
 	push @command, '--port', $options{port} if $options{port};
-	return start_program({}, @command);
+	push @command, '--key', $options{tls}{key}, '--cert', $options{tls}{cert}
+	  if $options{tls};
+	my $graph = start_program({}, @command);
+
+	if ($options{tls})
+	{
+		$graph->{output} =~ /^control on (\d+)$/m;
+		$graph->{control} = $1;
+		$graph->{scheme} = 'https';
+	}
+	return $graph;
+}
+
+# Start nginx with TLS and HTTP/2 in front of a simulator.  It logs which
+# version of HTTP each request came with, and on which connection.
+sub start_nginx
+{
+	my ($graph, $certificate, @more) = @_;
+	my $dir = File::Temp->newdir;
+	my $port = free_port();
+	my $nginx = (grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin')[0];
+	my $temporary = join("\n",
+		map { "${_}_temp_path $dir/$_;" } qw(client_body proxy fastcgi uwsgi scgi));
+
+	append_to_file("$dir/conf", <<"CONF");
+daemon off;
+pid $dir/pid;
+error_log $dir/error;
+worker_processes 1;
+events { worker_connections 2048; }
+http {
+	$temporary
+	log_format short '\$server_protocol \$connection \$status';
+	access_log $dir/access short;
+	upstream graph { server 127.0.0.1:$graph->{port}; keepalive 64; }
+	server {
+		listen 127.0.0.1:$port ssl http2;
+		ssl_certificate $certificate->{cert};
+		ssl_certificate_key $certificate->{key};
+		@more
+		location / {
+			proxy_pass http://graph;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_read_timeout 300s;
+		}
+	}
+}
+CONF
+	my $program = { port => $port, scheme => 'https', dir => $dir, log => "$dir/access" };
+	$program->{run} = IPC::Run::start(
+		[ $nginx, '-p', $dir, '-e', "$dir/error", '-c', "$dir/conf" ],
+		'<', \undef, '>&', \$program->{output});
+	push @programs, $program;
+	wait_until(
+		'nginx listens',
+		sub {
+			$program->{run}->pump_nb;
+			return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port);
+		}) or BAIL_OUT('nginx says: ' . ($program->{output} // '') . slurp_file("$dir/error"));
+	return $program;
 }
 
 # Start the HTTP front.  It connects as the given user.
@@ -130,19 +235,27 @@ END
 	$? = $status;
 }
 
-# Talk to the simulator; see test/graph.js for what it understands.
+# Where messages are sent to.
 sub graph_url
 {
 	my ($graph, $path) = @_;
 
-	return "http://127.0.0.1:$graph->{port}$path";
+	return ($graph->{scheme} // 'http') . "://127.0.0.1:$graph->{port}$path";
+}
+
+# Talk to the simulator; see test/graph.js for what it understands.
+sub control_url
+{
+	my ($graph, $path) = @_;
+
+	return "http://127.0.0.1:" . ($graph->{control} // $graph->{port}) . $path;
 }
 
 sub graph_post
 {
 	my ($graph, $path, $content) = @_;
 	my $answer = $http->post(
-		graph_url($graph, $path),
+		control_url($graph, $path),
 		{
 			headers => { 'content-type' => 'application/json' },
 			content => encode_json($content // {})
@@ -157,7 +270,7 @@ sub graph_get
 {
 	my ($graph, $path) = @_;
 
-	return decode_json($http->get(graph_url($graph, $path))->{content});
+	return decode_json($http->get(control_url($graph, $path))->{content});
 }
 
 # How many requests there were, for a recipient if one is given.

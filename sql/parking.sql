@@ -397,6 +397,8 @@ UPDATE app.objections SET sqlstate = '57014';
 SELECT * FROM whatsapp.handle_webhook('POST', '', :'signature', :'body');
 UPDATE app.objections SET sqlstate = '25006';
 SELECT * FROM whatsapp.handle_webhook('POST', '', :'signature', :'body');
+UPDATE app.objections SET sqlstate = '58030';
+SELECT * FROM whatsapp.handle_webhook('POST', '', :'signature', :'body');
 UPDATE app.objections SET sqlstate = '55P03';
 SELECT * FROM whatsapp.handle_webhook('POST', '', :'signature', :'body');
 SELECT count(*) AS rows, (SELECT count(*) FROM whatsapp.webhooks) AS webhooks FROM app.rows();
@@ -415,6 +417,15 @@ SELECT state, sqlstate FROM whatsapp.webhooks;
 DELETE FROM app.objections;
 SELECT sum(messages) AS messages, sum(parked) AS parked FROM whatsapp.replay();
 \set VERBOSITY default
+
+-- what is kept of an error does not have the caller's statement, in which there
+-- may be secrets
+SELECT app.empty();
+INSERT INTO app.objections VALUES ('Cy');
+DO $$ BEGIN PERFORM 'a secret', whatsapp.ingest_unsigned(app.five()); END $$;
+SELECT state, context LIKE '%app.object%' AS has_hook, context LIKE '%a secret%' AS has_statement FROM whatsapp.webhooks;
+DELETE FROM app.objections;
+SELECT sum(messages) AS messages, sum(parked) AS parked FROM whatsapp.replay();
 
 -- with all webhooks in the archive, one that is refused as a whole is there once
 -- more; one that is the same byte for byte is there once

@@ -12,7 +12,8 @@
  * A row is marked as being sent, durably, before any of it leaves.  So when a
  * sender has died, the next one knows which messages may have gone out, and
  * does not send them again; see whatsapp.release_interrupted().  A sender that
- * is asked to end waits a moment for answers, and says what it knows.  Nothing
+ * is asked to end first finishes what it writes, unless that takes too long,
+ * waits a moment for answers, and says what it knows.  Nothing
  * waits
  * for a lock, but for a tenth of a second: transfers go on only while we are
  * where libcurl can be driven.
@@ -44,6 +45,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -64,8 +66,12 @@
 /* How soon to look again for rows that nobody knows of, at least; in ms */
 #define MIN_SETTLE_DELAY	1000
 
-/* How long one who is asked to end waits for what is under way; in ms */
+/*
+ * How long one who is asked to end waits for what is under way, and goes on
+ * with a transaction; in ms
+ */
 #define MAX_FAREWELL	1000
+#define MAX_LAST_WORK	1000
 
 /*
  * Replies that cannot be recorded yet do not count as in flight, but there is
@@ -121,6 +127,10 @@ typedef struct SenderClaim
 	int			nrequests;
 } SenderClaim;
 
+/* Have we been asked to end? */
+static volatile sig_atomic_t end_is_wanted = false;
+static volatile sig_atomic_t end_was_wanted = false;	/* a tick ago */
+
 static Oid	extension_oid = InvalidOid;
 static bool extension_is_gone = false;
 static MemoryContext turn_context = NULL;	/* reset each turn */
@@ -133,6 +143,8 @@ static bool settle_is_due = true;
 static TimestampTz settle_not_before = 0;
 
 static void start_sender(int slot);
+static void on_sigterm(SIGNAL_ARGS);
+static void on_tick(void);
 static void heed_signals(void);
 static void take_leave(void);
 static void settle(void);
@@ -189,6 +201,7 @@ start_sender(int slot)
 	BackgroundWorkerInitializeConnectionByOid(me.database, me.owner,
 											  CONNECT_AS_ANY_ROLE);
 	pgstat_report_appname("whatsapp sender");
+	RegisterTimeout(USER_TIMEOUT, on_tick);
 
 	/* names are qualified all the same; this is for those of operators */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
@@ -201,6 +214,35 @@ start_sender(int slot)
 										  "whatsapp replies",
 										  ALLOCSET_DEFAULT_SIZES);
 	wa_http_init();
+
+	/* there is nothing that we could leave unfinished before */
+	pqsignal(SIGTERM, on_sigterm);
+}
+
+/*
+ * SIGTERM: to be cut off between a claim and its transfers would leave rows of
+ * which nobody could say if they were sent.
+ */
+static void
+on_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	end_is_wanted = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/*
+ * While we are in a transaction, now and then: has it gone on for too long
+ * since we were asked to end?
+ */
+static void
+on_tick(void)
+{
+	if (end_is_wanted && end_was_wanted)
+		die(SIGTERM);
+	end_was_wanted = end_is_wanted;
 }
 
 /*
@@ -210,9 +252,10 @@ start_sender(int slot)
 static void
 heed_signals(void)
 {
-	if (ProcDiePending)
+	if (ProcDiePending || end_is_wanted)
 	{
 		ProcDiePending = false;
+		end_is_wanted = false;
 		take_leave();
 		proc_exit(1);
 	}
@@ -241,7 +284,7 @@ take_leave(void)
 												  MAX_FAREWELL);
 	TimestampTz now;
 
-	while (wa_http_in_flight() > 0 && !ProcDiePending &&
+	while (wa_http_in_flight() > 0 &&
 		   (now = GetCurrentTimestamp()) < end)
 	{
 		wa_http_wait(TimestampDifferenceMilliseconds(now, end));
@@ -528,8 +571,13 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 {
 	volatile SenderWork result = WORK_LOCKED;
 
+	end_was_wanted = false;
 	PG_TRY();
 	{
+		enable_timeout_every(USER_TIMEOUT,
+							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														 MAX_LAST_WORK),
+							 MAX_LAST_WORK);
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		MemoryContextSwitchTo(turn_context);
@@ -561,6 +609,8 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
+
+	disable_timeout(USER_TIMEOUT, false);
 
 	MemoryContextSwitchTo(turn_context);
 	pgstat_report_stat(false);

@@ -161,5 +161,17 @@ my @empty = map {
 } grep { $changes{$_} } sort keys %filled_by;
 is(join(', ', @empty), '', 'and no view that stays empty');
 
+# Promises about sending: each names a test, and some words that are in it
+my ($promises) = slurp_file('docs/delivery.md') =~ /^## What is promised\n(.*?)^## /ms;
+my @named = $promises =~ /^\| .* \| (`\S+` ".*") \|$/mg;
+cmp_ok(scalar(@named), '>', 30, 'docs/delivery.md names tests');
+is(scalar(() = $promises =~ /^\| (?!promise ).* \|$/mg),
+	scalar(@named), 'each promise does');
+my @unknown = grep {
+	my ($file, $words) = /^`(\S+)` "(.*)"$/;
+	!-e $file || index(join(' ', split(/\s+(?:# |-- )?/, slurp_file($file))), $words) < 0
+} @named;
+is_deeply(\@unknown, [], 'and those tests are there');
+
 $node->stop;
 done_testing();

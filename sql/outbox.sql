@@ -6,6 +6,8 @@ CREATE EXTENSION whatsapp;
 INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15551234567', 'Hello');
 SELECT whatsapp.add_number('+1 555 0100');
 SELECT whatsapp.add_number(NULL);
+SELECT whatsapp.add_number('1/../2?a=b');
+SELECT whatsapp.set_access_token('106540352242922', E'token\r\nX-Header: 1');
 SELECT whatsapp.add_number('106540352242922', waba_id => '102290129340398', access_token => 'token', app_secret => 'secret', verify_token => 'verify');
 SELECT whatsapp.add_number('106540352242922', display_phone_number => '15550783881');
 SELECT phone_number_id, waba_id, display_phone_number, messages_per_second, state FROM whatsapp.numbers;

@@ -136,6 +136,14 @@ graph_post($graph, '/_script',
 queue('15550000020', 'large');
 wait_for_state($node, "body = 'large'", 'unknown', 'an answer of more than 1 MB');
 
+# Nor is one that does not come in time
+set_conf($node, "whatsapp.request_timeout = '500ms'");
+graph_post($graph, '/_script', { recipient => '15550000019', never => $true });
+queue('15550000019', 'late');
+wait_for_state($node, "body = 'late'", 'unknown', 'an answer that does not come in time');
+is(scalar(requests_for('late')), 1, 'it was sent once');
+set_conf($node, "whatsapp.request_timeout = '20s'");
+
 # A redirection is not followed: the token would go elsewhere
 my $elsewhere = start_graph();
 graph_post($graph, '/_script',

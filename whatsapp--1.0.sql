@@ -2820,7 +2820,10 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT whatsapp.settle(NEW) THEN
+	-- while a dump is restored, the outbox may yet come
+	IF NOT EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = NEW.outbox_id)
+		OR NOT whatsapp.settle(NEW)
+	THEN
 		PERFORM whatsapp.wake_sender();
 	END IF;
 	RETURN NULL;

@@ -60,6 +60,8 @@ SELECT whatsapp.resolve(5, 'failed');
 SELECT state, message_id, failed_at IS NOT NULL AS failed FROM whatsapp.outbox WHERE id = 5;
 
 -- what is queued may be changed and deleted by hand
+INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15551230001', 'deleted');
+DELETE FROM whatsapp.outbox WHERE body = 'deleted';
 UPDATE whatsapp.outbox SET body = 'changed', recipient = '15551230009' WHERE id = 1;
 SELECT body::jsonb #>> '{text,body}' AS body, body::jsonb ->> 'to' AS recipient FROM whatsapp.claim(10);
 

@@ -104,6 +104,14 @@ FROM whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_ac
 SELECT o.state, count(*), bool_and(o.message_id = 'wamid.many.' || o.id) FROM whatsapp.outbox o WHERE o.body LIKE 'many %' GROUP BY o.state;
 SELECT count(*) FROM whatsapp.evidence;
 
+-- evidence in a dump may be restored before the outbox
+INSERT INTO whatsapp.evidence (phone_number_id, message_id, status, outbox_id, nonce) VALUES ('1001', 'wamid.restored', 'sent', 5000, '0123456789abcdef');
+INSERT INTO whatsapp.outbox (id, phone_number_id, recipient, body, state, attempts, nonce, created_at) OVERRIDING SYSTEM VALUE
+VALUES (5000, '1001', '+15551230001', 'restored', 'unknown', 1, '0123456789abcdef', '2026-01-01');
+SELECT whatsapp.settle_evidence();
+SELECT * FROM show('restored');
+SELECT count(*) FROM whatsapp.evidence;
+
 -- when nothing is told for too long, the policy decides
 SELECT queue('overdue');
 UPDATE whatsapp.outbox SET state = 'unknown', finished_at = now() - interval '10 min' WHERE body = 'overdue';

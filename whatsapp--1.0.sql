@@ -290,7 +290,9 @@ CREATE TABLE whatsapp.messages (
 	element jsonb,
 	PRIMARY KEY (phone_number_id, message_id)
 );
-CREATE INDEX messages_wa_id_idx ON whatsapp.messages (phone_number_id, wa_id, sent_at);
+-- (not by phone_number_id first, or it would be taken for the key while there
+-- are no statistics)
+CREATE INDEX messages_wa_id_idx ON whatsapp.messages (wa_id, phone_number_id, sent_at);
 COMMENT ON TABLE whatsapp.messages IS 'messages, received and sent';
 COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number; empty if the webhook did not tell it';
 COMMENT ON COLUMN whatsapp.messages.message_id IS 'Meta''s id of the message (wamid)';
@@ -2437,7 +2439,7 @@ BEGIN
 			failed_at = CASE WHEN NOT whatsapp.is_sendable(o) THEN now() END,
 			error = CASE WHEN whatsapp.is_sendable(o) THEN o.error
 				ELSE 'The row has no recipient that is valid, or no body or content.' END
-		WHERE o.id = ANY (ids) AND o.state = 'queued'
+		WHERE o.id = ANY (ids)
 		RETURNING o.*
 	)
 	SELECT c.id, c.nonce, whatsapp.request_url(c::whatsapp.outbox), a.value,
@@ -2536,27 +2538,27 @@ BEGIN
 		FROM unnest(outbox_ids, nonces, outcomes, http_statuses, replies, errors, retry_afters)
 			r (id, nonce, outcome, http_status, reply, error, retry_after)
 	), free AS MATERIALIZED (
-		SELECT o.id, o.state, o.attempts, o.deferrals, o.error
+		SELECT r.*, o.phone_number_id, o.state, o.attempts, o.deferrals, o.claimed_at, o.error AS old_error
 		FROM whatsapp.outbox o
 		JOIN result r ON r.id = o.id AND r.nonce = o.nonce
 		WHERE o.state <> 'sent'
 		ORDER BY o.id
 		FOR UPDATE OF o SKIP LOCKED
 	), judged AS MATERIALIZED (
-		SELECT f.id, f.attempts, f.deferrals, f.error AS old_error, r.http_status, r.reply, r.retry_after,
+		SELECT f.id, f.phone_number_id, f.attempts, f.deferrals, f.claimed_at, f.old_error,
+			f.http_status, f.reply, f.retry_after,
 			v.state, v.class, v.wait, v.error_code, v.error_subcode, v.error_title, v.error_details, v.fbtrace_id,
 			-- an attempt that did not leave, or had to wait, is none
 			v.state = 'queued' AND v.class NOT IN ('retry', 'retry_few', 'wait') AS is_deferred,
-			coalesce(v.error, r.error,
+			coalesce(v.error, f.error,
 				CASE WHEN v.state <> 'sent' THEN
-					format('HTTP status %s without an answer of the Graph API', r.http_status) END) AS error
+					format('HTTP status %s without an answer of the Graph API', f.http_status) END) AS error
 		FROM free f
-		JOIN result r ON r.id = f.id
-		CROSS JOIN LATERAL whatsapp.verdict(r.outcome, r.http_status, r.reply) v
+		CROSS JOIN LATERAL whatsapp.verdict(f.outcome, f.http_status, f.reply) v
 		-- somebody has thought otherwise meanwhile: only what was sent is a fact
 		WHERE f.state = 'sending' OR v.state = 'sent'
 	), decided AS MATERIALIZED (
-		SELECT j.id, j.http_status, j.reply, j.class, j.wait, j.error_code, j.error_subcode, j.error_title,
+		SELECT j.id, j.phone_number_id, j.claimed_at, j.http_status, j.reply, j.class, j.wait, j.error_code, j.error_subcode, j.error_title,
 			j.error_details, j.error, j.fbtrace_id, j.is_deferred, j.old_error,
 			CASE
 				WHEN j.state = 'queued' AND NOT j.is_deferred AND j.attempts >=
@@ -2582,7 +2584,6 @@ BEGIN
 			failed_at = CASE WHEN d.state = 'failed' THEN now() END
 		FROM decided d
 		WHERE d.id = o.id
-		RETURNING o.id, o.phone_number_id, o.claimed_at
 	), logged AS (
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, retry_at, http_status, class,
 			error_code, error_subcode, error_title, error_details, error, fbtrace_id)
@@ -2594,12 +2595,11 @@ BEGIN
 		FROM decided d
 		WHERE d.state <> 'sent' AND NOT (d.is_deferred AND d.error IS NOT DISTINCT FROM d.old_error)
 	), troubled AS (
-		SELECT r.phone_number_id, d.class, max(d.wait) AS wait, max(d.retry_at) AS retry_at,
-			max(d.error_code) AS error_code, max(d.error) AS error, max(r.claimed_at) AS claimed_at
+		SELECT d.phone_number_id, d.class, max(d.wait) AS wait, max(d.retry_at) AS retry_at,
+			max(d.error_code) AS error_code, max(d.error) AS error, max(d.claimed_at) AS claimed_at
 		FROM decided d
-		JOIN recorded r ON r.id = d.id
 		WHERE d.class IN ('slow_number', 'slow_account', 'hold_number', 'hold_account', 'token')
-		GROUP BY r.phone_number_id, d.class
+		GROUP BY d.phone_number_id, d.class
 	)
 	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,wa_id}') FILTER (WHERE d.state = 'sent'),

@@ -132,6 +132,7 @@ static HttpTransfer *get_transfer(void);
 static CURLcode set_up(HttpTransfer *transfer, const WaRequest *request);
 static bool is_plain(const char *url);
 static void limit_connections(bool is_plain);
+static void leave_connections(CURLcode result);
 static void release_transfer(HttpTransfer *transfer);
 static long time_left(long timeout_ms);
 static void drive_sockets(void);
@@ -326,6 +327,8 @@ wa_http_next_reply(WaReply *reply)
 
 	dlist_delete(&transfer->link);
 	make_reply(transfer, result, reply);
+	if (reply->outcome == WA_UNKNOWN)
+		leave_connections(result);
 	release_transfer(transfer);
 	nin_flight--;
 	return true;
@@ -443,6 +446,24 @@ limit_connections(bool is_plain)
 		return;
 	curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, limit);
 	max_connections = limit;
+}
+
+/*
+ * A connection has failed with a request on it.  Newer versions of libcurl may
+ * keep it all the same, and lose the next request on it, too; they can be told
+ * to begin anew.
+ */
+static void
+leave_connections(CURLcode result)
+{
+#if LIBCURL_VERSION_NUM >= 0x081000
+	if (result == CURLE_OPERATION_TIMEDOUT || result == CURLE_WRITE_ERROR)
+		return;
+	block_signals();
+	curl_multi_setopt(multi, CURLMOPT_NETWORK_CHANGED,
+					  (long) CURLMNWC_CLEAR_CONNS);
+	unblock_signals();
+#endif
 }
 
 static bool

@@ -207,6 +207,17 @@ start_sender(int slot)
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
 					PGC_S_OVERRIDE);
 
+	/*
+	 * Our plans are kept, and may have been made while the tables were empty.
+	 * All that we ask for is found by an index, and in its order, row by row;
+	 * and it is not worth being compiled.
+	 */
+	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("enable_hashjoin", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("enable_mergejoin", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+
 	turn_context = AllocSetContextCreate(TopMemoryContext,
 										 "whatsapp sender turn",
 										 ALLOCSET_DEFAULT_SIZES);

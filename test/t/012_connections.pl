@@ -76,7 +76,8 @@ sub try_behaviour
 			return $state =~ /^(sent|unknown|failed)$/;
 		});
 	my @requests = requests_for($body);
-	is($requests[0]{http_version}, '2.0', "$body: HTTP/2");
+	is_deeply([ grep { $_->{http_version} ne '2.0' } @requests ],
+		[], "$body: HTTP/2");
 	return ($state, scalar(@requests), scalar(grep { $_->{wamid} } @requests));
 }
 
@@ -205,7 +206,7 @@ $node->safe_psql('postgres',
 );
 wait_for_state($node, "body LIKE 'nginx %'", 'sent', '500 messages by way of nginx, over connections of 30 requests');
 my %times;
-$times{ $_->{body}{text}{body} }++ foreach @{ graph_get($plain, '/_log') };
+$times{$_}++ foreach grep { /^nginx / } map { $_->{body}{text}{body} } @{ graph_get($plain, '/_log') };
 is(scalar(keys %times), 500, 'each was sent');
 is_deeply([ grep { $times{$_} > 1 } keys %times ], [], 'and none twice');
 my @log = split(/\n/, slurp_file($nginx->{log}));

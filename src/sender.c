@@ -12,11 +12,10 @@
  * A row is marked as being sent, durably, before any of it leaves.  So when a
  * sender has died, the next one knows which messages may have gone out, and
  * does not send them again; see whatsapp.release_interrupted().  A sender that
- * is asked to end first finishes what it writes, unless that takes too long,
- * waits a moment for answers, and says what it knows.  Nothing
- * waits
- * for a lock, but for a tenth of a second: transfers go on only while we are
- * where libcurl can be driven.
+ * is asked to end waits a moment for answers, and says what it knows.  For
+ * that, a transaction that is under way then is let come to its end, unless it
+ * takes too long.  Nothing waits for a lock, but for a tenth of a second:
+ * transfers go on only while we are where libcurl can be driven.
  *
  * The extension may be dropped at any time.  Each transaction makes sure that
  * it is still there, and takes a lock for it to stay until the end.  It never
@@ -67,11 +66,11 @@
 #define MIN_SETTLE_DELAY	1000
 
 /*
- * How long one who is asked to end waits for what is under way, and goes on
- * with a transaction; in ms
+ * How long one who is asked to end waits for what is under way; and how often
+ * a transaction that takes long looks if somebody has asked; in ms
  */
 #define MAX_FAREWELL	1000
-#define MAX_LAST_WORK	1000
+#define MAX_WORK		2000
 
 /*
  * Replies that cannot be recorded yet do not count as in flight, but there is
@@ -127,10 +126,8 @@ typedef struct SenderClaim
 	int			nrequests;
 } SenderClaim;
 
-/* Have we been asked to end? */
 static volatile sig_atomic_t end_is_wanted = false;
-static volatile sig_atomic_t end_was_wanted = false;	/* a tick ago */
-
+static TimeoutId work_timeout;
 static Oid	extension_oid = InvalidOid;
 static bool extension_is_gone = false;
 static MemoryContext turn_context = NULL;	/* reset each turn */
@@ -143,8 +140,8 @@ static bool settle_is_due = true;
 static TimestampTz settle_not_before = 0;
 
 static void start_sender(int slot);
-static void on_sigterm(SIGNAL_ARGS);
-static void on_tick(void);
+static void on_terminate(SIGNAL_ARGS);
+static void on_work_timeout(void);
 static void heed_signals(void);
 static void take_leave(void);
 static void settle(void);
@@ -201,7 +198,6 @@ start_sender(int slot)
 	BackgroundWorkerInitializeConnectionByOid(me.database, me.owner,
 											  CONNECT_AS_ANY_ROLE);
 	pgstat_report_appname("whatsapp sender");
-	RegisterTimeout(USER_TIMEOUT, on_tick);
 
 	/* names are qualified all the same; this is for those of operators */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
@@ -225,35 +221,37 @@ start_sender(int slot)
 										  "whatsapp replies",
 										  ALLOCSET_DEFAULT_SIZES);
 	wa_http_init();
-
-	/* there is nothing that we could leave unfinished before */
-	pqsignal(SIGTERM, on_sigterm);
+	work_timeout = RegisterTimeout(USER_TIMEOUT, on_work_timeout);
+	pqsignal(SIGTERM, on_terminate);
 }
 
 /*
- * SIGTERM: to be cut off between a claim and its transfers would leave rows of
- * which nobody could say if they were sent.
+ * We are asked to end.  Who asks twice does not want to wait.
  */
 static void
-on_sigterm(SIGNAL_ARGS)
+on_terminate(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
+	if (end_is_wanted)
+		die(postgres_signal_arg);
 	end_is_wanted = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
 }
 
 /*
- * While we are in a transaction, now and then: has it gone on for too long
- * since we were asked to end?
+ * A transaction takes its time, and somebody may be waiting for us to end.
  */
 static void
-on_tick(void)
+on_work_timeout(void)
 {
-	if (end_is_wanted && end_was_wanted)
-		die(SIGTERM);
-	end_was_wanted = end_is_wanted;
+	if (end_is_wanted)
+	{
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
 }
 
 /*
@@ -263,10 +261,9 @@ on_tick(void)
 static void
 heed_signals(void)
 {
-	if (ProcDiePending || end_is_wanted)
+	if (end_is_wanted || ProcDiePending)
 	{
 		ProcDiePending = false;
-		end_is_wanted = false;
 		take_leave();
 		proc_exit(1);
 	}
@@ -294,8 +291,9 @@ take_leave(void)
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  MAX_FAREWELL);
 	TimestampTz now;
+	ListCell   *cell;
 
-	while (wa_http_in_flight() > 0 &&
+	while (wa_http_in_flight() > 0 && !ProcDiePending &&
 		   (now = GetCurrentTimestamp()) < end)
 	{
 		wa_http_wait(TimestampDifferenceMilliseconds(now, end));
@@ -303,11 +301,14 @@ take_leave(void)
 	}
 	wa_http_abandon();
 	collect_replies();
-	if (replies != NIL && !extension_is_gone)
-	{
-		MemoryContextSwitchTo(turn_context);
-		record_batch(list_copy(replies));
-	}
+
+	if (extension_is_gone)
+		return;
+
+	/* also what was put off */
+	foreach(cell, replies)
+		((SenderReply *) lfirst(cell))->not_before = 0;
+	record_replies();
 }
 
 /*
@@ -468,7 +469,7 @@ claim_and_start(void)
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight();
 	claim.one_by_one = one_by_one_until > GetCurrentTimestamp();
-	if (!claim_is_due || claim.limit <= 0 || extension_is_gone ||
+	if (!claim_is_due || claim.limit <= 0 || extension_is_gone || end_is_wanted ||
 		list_length(replies) >= MAX_UNRECORDED * wa_max_in_flight ||
 		claim_not_before > GetCurrentTimestamp())
 		return;
@@ -582,14 +583,12 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 {
 	volatile SenderWork result = WORK_LOCKED;
 
-	end_was_wanted = false;
 	PG_TRY();
 	{
-		enable_timeout_every(USER_TIMEOUT,
-							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														 MAX_LAST_WORK),
-							 MAX_LAST_WORK);
 		SetCurrentStatementStartTimestamp();
+		enable_timeout_every(work_timeout,
+							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														 MAX_WORK), MAX_WORK);
 		StartTransactionCommand();
 		MemoryContextSwitchTo(turn_context);
 		pgstat_report_activity(STATE_RUNNING, activity);
@@ -620,8 +619,7 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
-
-	disable_timeout(USER_TIMEOUT, false);
+	disable_timeout(work_timeout, false);
 
 	MemoryContextSwitchTo(turn_context);
 	pgstat_report_stat(false);

@@ -109,8 +109,55 @@ like(
 	qr/^unknown: The background worker was asked to end/,
 	'and the attempts say why');
 
+# Asked while it is recording, or claiming
+graph_post($graph, '/_script', { recipient => '*', delay_ms => 10 });
+set_conf($node, 'whatsapp.max_in_flight = 256');
+$node->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) SELECT '1556' || to_char(i, 'FM0000000'), 'busy' FROM generate_series(1, 5000) i"
+);
+foreach (1 .. 3)
+{
+	my $seen = graph_requests($graph);
+
+	wait_until('it is busy', sub { graph_requests($graph) > $seen + 300 });
+	$node->restart;
+}
+wait_for_state($node, "body = 'busy'", 'sent', 'a busy one records what is answered before it ends');
+
+# One answer of several cannot be recorded
+set_conf($node, 'whatsapp.max_in_flight = 4');
+object_to("NEW.body = 'unrecordable' AND NEW.state = 'sent'");
+graph_post($graph, '/_script', { recipient => '*', delay_ms => 300 });
+queue('unrecordable', 'recordable 1', 'recordable 2');
+wait_for_in_flight($graph, 3, 'three are under way');
+$node->restart;
+wait_for_state($node, "body LIKE 'recordable%'", 'sent', 'the others are recorded');
+wait_for_state($node, "body = 'unrecordable'", 'unknown');
+$node->safe_psql('postgres', 'DROP TRIGGER object ON whatsapp.outbox');
+
+# Somebody has added what takes for ever
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END';
+CREATE TRIGGER sleep BEFORE UPDATE ON whatsapp.outbox FOR EACH ROW EXECUTE FUNCTION sleep();
+SQL
+queue('sleepy');
+wait_until(
+	'it sleeps',
+	sub {
+		$node->safe_psql('postgres',
+			"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'whatsapp sender' AND wait_event = 'PgSleep'"
+		) eq '1';
+	});
+$node->stop('fast');
+is($node->{_pid}, undef, 'a transaction that takes for ever does not keep the server from stopping');
+$node->append_conf('postgresql.conf', 'whatsapp.enabled = off');
+$node->start;
+$node->safe_psql('postgres', 'DROP TRIGGER sleep ON whatsapp.outbox');
+set_conf($node, 'whatsapp.enabled = on');
+wait_for_state($node, "body = 'sleepy'", 'sent');
+$sender = wait_for_sender($node);
+
 # What has surely not left by then is no attempt
-$sender = wait_for_sender($node, 'postgres', $sender);
 my $silent = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', ReuseAddr => 1);
 set_conf($node, "whatsapp.graph_url = 'https://127.0.0.1:" . $silent->sockport . "'");
 queue('not yet connected');

@@ -1960,10 +1960,11 @@ COMMENT ON COLUMN whatsapp.shipped_error_classes.hint IS 'what people can do abo
 CREATE TABLE whatsapp.error_class_overrides (
 	code integer NOT NULL,
 	subcode integer NOT NULL DEFAULT 0,
-	details text NOT NULL DEFAULT '',
+	-- one that is none is refused here, and not met when answers are recorded
+	details text NOT NULL DEFAULT '' CHECK ('' ~* details IS NOT NULL),
 	class text NOT NULL CHECK (class IN ('permanent', 'reroute', 'suppress', 'retry', 'retry_few', 'wait',
 		'pair', 'slow_number', 'slow_account', 'hold_template', 'hold_number', 'hold_account', 'token')),
-	wait interval,
+	wait interval CHECK (wait > interval '0'),
 	meaning text,
 	hint text,
 	PRIMARY KEY (code, subcode, details)
@@ -2199,7 +2200,7 @@ COMMENT ON COLUMN whatsapp.error_classes.code IS 'Meta''s code of the error';
 COMMENT ON COLUMN whatsapp.error_classes.subcode IS 'only with this subcode; 0 for any';
 COMMENT ON COLUMN whatsapp.error_classes.details IS 'only if the details match this regular expression, in whatever case; empty for any';
 COMMENT ON COLUMN whatsapp.error_classes.class IS 'permanent: the message has failed. reroute: so it has, but there is another way to send it. suppress: so it has, and the recipient is to be left alone. retry: it is tried again, later each time, up to whatsapp.max_attempts; retry_few: up to three times; wait: after that time. These do not count as an attempt: pair (the recipient gets too much: 1, 4, 16, 64 … seconds), slow_number and slow_account (the number, or the account, pauses for that time), hold_template (the message waits), hold_number, hold_account and token (the number, all of the account, or all with that access token pause, until somebody resumes them, or sets another token)';
-COMMENT ON COLUMN whatsapp.error_classes.wait IS 'how long to wait at least before it is sent again; of hold_number and hold_account NULL is until somebody resumes it';
+COMMENT ON COLUMN whatsapp.error_classes.wait IS 'how long to wait at least before it is sent again. NULL is, of hold_number and hold_account, until somebody resumes it; of others that wait, longer each time, up to some minutes';
 COMMENT ON COLUMN whatsapp.error_classes.meaning IS 'what the error says';
 COMMENT ON COLUMN whatsapp.error_classes.hint IS 'what people can do about it';
 COMMENT ON COLUMN whatsapp.error_classes.is_yours IS 'whether it is as you have decided';
@@ -2459,16 +2460,18 @@ COMMENT ON FUNCTION whatsapp.is_sendable(whatsapp.outbox) IS 'whether there is a
 CREATE FUNCTION whatsapp.delay(class text, wait interval, attempts integer, deferrals integer, retry_after integer) RETURNS interval
 LANGUAGE sql VOLATILE
 RETURN greatest(
-	CASE class
-		WHEN 'pair' THEN interval '1 second' * power(4, least(deferrals, 6))
-		WHEN 'not sent' THEN interval '1 second' * least(power(2, least(deferrals, 10) + 1), 60) * (0.5 + random() / 2)
-		WHEN 'not read' THEN interval '100 ms' * power(2, least(deferrals, 6)) * (0.5 + random() / 2)
-		WHEN 'retry' THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
-		WHEN 'retry_few' THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
+	CASE
+		WHEN class = 'pair' THEN interval '1 second' * power(4, least(deferrals, 6))
+		WHEN class = 'not sent' THEN interval '1 second' * least(power(2, least(deferrals, 10) + 1), 60) * (0.5 + random() / 2)
+		WHEN class = 'not read' THEN interval '100 ms' * power(2, least(deferrals, 6)) * (0.5 + random() / 2)
+		WHEN class IN ('retry', 'retry_few') OR class = 'wait' AND wait IS NULL
+			THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
+		-- the number may be locked, and so not be paused
+		WHEN wait IS NULL THEN interval '1 second' * least(power(2, least(deferrals, 10)), 60) * (0.5 + random() / 2)
 	END,
 	wait * (1 + random() / 10),
 	CASE WHEN retry_after > 0 THEN interval '1 second' * least(retry_after, 3600) END);
-COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave, or some seconds if the server just did not look at it; for what Retry-After says at least, in seconds, and that at most an hour';
+COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave or something is paused, or some seconds if the server just did not look at it; for what Retry-After says at least, in seconds, and that at most an hour';
 
 CREATE FUNCTION whatsapp.verdict(outcome text, http_status integer, reply jsonb,
 	OUT state text, OUT class text, OUT wait interval, OUT error_code integer, OUT error_subcode integer,
@@ -2595,11 +2598,12 @@ BEGIN
 		FROM decided d
 		WHERE d.state <> 'sent' AND NOT (d.is_deferred AND d.error IS NOT DISTINCT FROM d.old_error)
 	), troubled AS (
-		SELECT d.phone_number_id, d.class, max(d.wait) AS wait, max(d.retry_at) AS retry_at,
-			max(d.error_code) AS error_code, max(d.error) AS error, max(d.claimed_at) AS claimed_at
+		-- of several, what takes the longest; no time to wait is for ever
+		SELECT DISTINCT ON (d.phone_number_id, d.class) d.phone_number_id, d.class, d.wait, d.retry_at,
+			d.error_code, d.error, max(d.claimed_at) OVER (PARTITION BY d.phone_number_id, d.class) AS claimed_at
 		FROM decided d
 		WHERE d.class IN ('slow_number', 'slow_account', 'hold_number', 'hold_account', 'token')
-		GROUP BY d.phone_number_id, d.class
+		ORDER BY d.phone_number_id, d.class, d.wait DESC NULLS FIRST, d.retry_at DESC
 	)
 	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,wa_id}') FILTER (WHERE d.state = 'sent'),
@@ -2620,7 +2624,7 @@ BEGIN
 		ORDER BY t.phone_number_id, t.class
 	LOOP
 		PERFORM whatsapp.hold_numbers(trouble.phone_number_id, trouble.class,
-			CASE WHEN trouble.wait IS NOT NULL THEN trouble.retry_at END,
+			CASE WHEN trouble.wait IS NOT NULL OR trouble.class IN ('slow_number', 'slow_account') THEN trouble.retry_at END,
 			trouble.error_code, trouble.error, trouble.claimed_at);
 	END LOOP;
 	IF unheard_of IS NOT NULL THEN

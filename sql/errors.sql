@@ -71,7 +71,11 @@ FROM (VALUES
 	('pair', NULL, 1, 0, NULL, '1 s', '1 s'),
 	('pair', NULL, 1, 3, NULL, '64 s', '64 s'),
 	('pair', NULL, 1, 99, NULL, '4096 s', '4096 s'),
-	('slow_number', '1 s', 1, 0, NULL, '1 s', '1.1 s')
+	('slow_number', '1 s', 1, 0, NULL, '1 s', '1.1 s'),
+	('wait', NULL, 2, 0, NULL, '2 s', '4 s'),
+	('hold_template', NULL, 1, 3, NULL, '4 s', '8 s'),
+	('token', NULL, 1, 0, NULL, '0.5 s', '1 s'),
+	('token', NULL, 1, 99, NULL, '30 s', '60 s')
 ) d (class, wait, attempts, deferrals, retry_after, least, most)
 CROSS JOIN generate_series(1, 50)
 GROUP BY d.class, d.attempts, d.deferrals, d.retry_after, d.least
@@ -140,6 +144,22 @@ UPDATE whatsapp.numbers SET paused_until = now() WHERE phone_number_id = '1003';
 SELECT count(*) FROM whatsapp.claim(100);
 SELECT * FROM paused;
 
+-- also if nobody has said for how long
+UPDATE whatsapp.error_classes SET class = 'slow_number', wait = NULL WHERE code = 131005;
+SELECT * FROM try('locked', '{"code": 131005}');
+SELECT * FROM paused WHERE phone_number_id = '1003';
+SELECT whatsapp.resume_number('1003');
+DELETE FROM whatsapp.error_classes WHERE code = 131005;
+
+-- of several reasons, the one that takes the longest
+UPDATE whatsapp.outbox SET state = 'sending', nonce = id, claimed_at = now() WHERE body IN ('locked', 'refused');
+UPDATE whatsapp.outbox SET phone_number_id = '1003' WHERE body = 'refused';
+SELECT count(*) FROM whatsapp.record(ARRAY(SELECT id FROM whatsapp.outbox WHERE body IN ('locked', 'refused') ORDER BY body),
+	ARRAY(SELECT nonce FROM whatsapp.outbox WHERE body IN ('locked', 'refused') ORDER BY body), ARRAY['answered', 'answered'], ARRAY[400, 500],
+	ARRAY['{"error": {"code": 131048, "message": "Spam"}}', '{"error": {"code": 131057, "message": "Upgrade"}}']::jsonb[], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[]);
+SELECT * FROM paused WHERE phone_number_id = '1003';
+SELECT whatsapp.resume_number('1003');
+
 -- what somebody has paused stays so
 SELECT whatsapp.pause_number('1003', 'not on Sundays');
 UPDATE whatsapp.outbox SET state = 'sending', claimed_at = now() WHERE body = 'locked';
@@ -153,6 +173,9 @@ SELECT whatsapp.resume_number('1003');
 UPDATE whatsapp.error_classes SET class = 'permanent' WHERE code = 131000;
 INSERT INTO whatsapp.error_classes (code, class, wait, meaning) VALUES (99999, 'wait', '1 minute', 'something new');
 UPDATE whatsapp.error_classes SET class = 'whatever' WHERE code = 131016;
+UPDATE whatsapp.error_classes SET wait = '-1 s' WHERE code = 131016;
+-- answers are still to be recorded
+INSERT INTO whatsapp.error_classes (code, details, class) VALUES (131016, '(too many', 'permanent');
 SELECT code, class, wait, meaning, is_yours FROM whatsapp.error_classes WHERE is_yours ORDER BY code;
 SELECT code, subcode, details, class, wait, meaning, hint FROM whatsapp.error_class_overrides ORDER BY code;
 INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'decided');

@@ -1919,6 +1919,7 @@ BEGIN
 
 	UPDATE whatsapp.outbox o
 	SET state = resolve.outcome, message_id = resolve.message_id, finished_at = now(),
+		error = CASE WHEN resolve.outcome = 'failed' THEN o.error END,
 		failed_at = CASE WHEN resolve.outcome = 'failed' THEN now() END
 	WHERE o.id = was.id;
 	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state) VALUES (was.id, was.attempts, 'by hand', resolve.outcome);
@@ -2801,8 +2802,9 @@ BEGIN
 		RETURN false;
 	END IF;
 
-	-- a token of another attempt, or another installation, is evidence of nothing
-	IF o.state <> 'sent' AND o.nonce = e.nonce THEN
+	-- a token of another attempt, or another installation, is evidence of nothing;
+	-- what somebody has said was sent may still lack the id
+	IF (o.state <> 'sent' OR o.message_id IS NULL) AND o.nonce = e.nonce THEN
 		UPDATE whatsapp.outbox q
 		SET state = 'sent', message_id = e.message_id, retry_at = NULL, finished_at = now(), failed_at = NULL,
 			error_code = NULL, error_title = NULL, error_details = NULL, error = NULL, fbtrace_id = NULL

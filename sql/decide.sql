@@ -54,7 +54,7 @@ SELECT outbox_id, attempt, what, state FROM whatsapp.attempts;
 ROLLBACK;
 BEGIN;
 SELECT whatsapp.resolve(5, 'sent');
-SELECT state, message_id FROM whatsapp.outbox WHERE id = 5;
+SELECT state, message_id, error FROM whatsapp.outbox WHERE id = 5;
 ROLLBACK;
 SELECT whatsapp.resolve(5, 'failed');
 SELECT state, message_id, failed_at IS NOT NULL AS failed FROM whatsapp.outbox WHERE id = 5;

@@ -92,6 +92,15 @@ SELECT tell('sent', 'wamid.10', token_of('waits'));
 SELECT * FROM show('thought to have failed');
 SELECT * FROM show('waits');
 
+-- somebody has said that it was sent, but not with which id
+SELECT queue('said to be sent', 'said to be sent, and fails');
+UPDATE whatsapp.outbox SET state = 'unknown', finished_at = now() WHERE body LIKE 'said %';
+SELECT whatsapp.resolve(id, 'sent') FROM whatsapp.outbox WHERE body LIKE 'said %' ORDER BY id;
+SELECT tell('sent', 'wamid.12', token_of('said to be sent'));
+SELECT * FROM show('said to be sent');
+SELECT tell('failed', 'wamid.13', token_of('said to be sent, and fails'), more => '{"errors": [{"code": 131026, "title": "Undeliverable"}]}');
+SELECT * FROM show('said to be sent, and fails');
+
 -- a hundred in one webhook, each twice
 INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) SELECT '1001', '+15551230001', 'many ' || i FROM generate_series(1, 100) i;
 SELECT count(*) FROM whatsapp.claim(1000);

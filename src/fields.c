@@ -526,7 +526,7 @@ static const WaColumn evidence_columns[] =
 	" WHERE o.id OPERATOR(pg_catalog.=) " TOKEN_ROW \
 	" AND o.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id" \
 	" AND o.nonce OPERATOR(pg_catalog.=) " TOKEN_NONCE \
-	" AND (o.state OPERATOR(pg_catalog.<>) 'sent'" \
+	" AND (o.state OPERATOR(pg_catalog.<>) 'sent' OR o.message_id IS NULL" \
 	" OR r.status OPERATOR(pg_catalog.=) 'failed'))"
 
 #define ROW_BY_MESSAGE \

@@ -2345,6 +2345,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
 DECLARE
+	expired bigint[];
 	row_id bigint;
 	objection text;
 BEGIN
@@ -2356,17 +2357,18 @@ BEGIN
 		WHERE p.state = 'paused' AND p.paused_until <= now()
 		FOR UPDATE SKIP LOCKED));
 
-	UPDATE whatsapp.outbox o
-	SET state = 'expired', finished_at = now()
-	WHERE o.id = ANY (ARRAY(
+	expired := ARRAY(
 		SELECT q.id
 		FROM whatsapp.outbox q
 		WHERE q.state = 'queued' AND q.expires_at <= now()
 		ORDER BY q.expires_at
 		LIMIT max_rows
-		FOR UPDATE SKIP LOCKED));
+		FOR UPDATE SKIP LOCKED);
 
 	IF NOT one_by_one THEN
+		UPDATE whatsapp.outbox o
+		SET state = 'expired', finished_at = now()
+		WHERE o.id = ANY (expired);
 		RETURN QUERY
 		SELECT r.*
 		FROM whatsapp.claim_rows(ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows) d (id))) r;
@@ -2374,6 +2376,18 @@ BEGIN
 	END IF;
 
 	-- something of one row had the claim of all fail: that row waits
+	FOREACH row_id IN ARRAY expired LOOP
+		BEGIN
+			UPDATE whatsapp.outbox o
+			SET state = 'expired', finished_at = now()
+			WHERE o.id = row_id;
+		EXCEPTION WHEN OTHERS THEN
+			-- it is not sent, and will be met again
+			RAISE WARNING USING
+				MESSAGE = format('outbox row %s has expired, and cannot be changed to say so: %s', row_id, SQLERRM),
+				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+		END;
+	END LOOP;
 	FOR row_id IN SELECT d.id FROM whatsapp.lock_due_rows(max_rows) d (id) LOOP
 		BEGIN
 			RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(ARRAY[row_id]) r;
@@ -2847,15 +2861,29 @@ SET lock_timeout = '100ms'
 AS $$
 DECLARE
 	e whatsapp.evidence;
+	nlocked integer := 0;
 BEGIN
 	FOR e IN
 		SELECT v.*
 		FROM whatsapp.evidence v
-		ORDER BY v.phone_number_id, v.message_id, v.status
+		-- by chance, so that none is always behind those that cannot be settled
+		ORDER BY random()
 		LIMIT 1000
 		FOR UPDATE SKIP LOCKED
 	LOOP
-		PERFORM whatsapp.settle(e);
+		BEGIN
+			PERFORM whatsapp.settle(e);
+		EXCEPTION
+			WHEN lock_not_available THEN
+				-- somebody has locked the message: it is left, like most of those that may be locked, too
+				nlocked := nlocked + 1;
+				EXIT WHEN nlocked = 3;
+			WHEN OTHERS THEN
+				RAISE WARNING USING
+					MESSAGE = format('what status "%s" of message %s tells of outbox row %s cannot be noted for now: %s',
+						e.status, e.message_id, e.outbox_id, SQLERRM),
+					HINT = 'Something that was added to whatsapp.outbox or whatsapp.messages objects, such as a trigger or a constraint.';
+		END;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION whatsapp.settle_evidence() IS 'for the background worker: settles what statuses told of rows that were locked then';
@@ -2893,27 +2921,57 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.settle_unknown(interval, text) IS 'for the background worker: does what whatsapp.unknown_policy says about rows that have been unknown for longer than that: with "retry" they are queued again, up to whatsapp.max_attempts; with "fail", or after that, they have failed; with "hold" they stay as they are';
 
-CREATE FUNCTION whatsapp.release_interrupted(in_flight bigint[]) RETURNS void
+CREATE FUNCTION whatsapp.release_rows(ids bigint[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '100ms'
 AS $$
 BEGIN
 	WITH interrupted AS (
 		UPDATE whatsapp.outbox o
 		SET state = 'unknown', finished_at = now(), error_code = NULL, error_title = NULL, error_details = NULL,
 			error = 'The background worker ended while the message was being sent.', fbtrace_id = NULL
-		WHERE o.id = ANY (ARRAY(
-			SELECT q.id
-			FROM whatsapp.outbox q
-			WHERE q.state = 'sending' AND q.id <> ALL (in_flight)
-			FOR UPDATE SKIP LOCKED))
+		WHERE o.id = ANY (ids)
 		RETURNING o.id, o.attempts, o.error
 	)
 	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, error)
 	SELECT i.id, i.attempts, 'interrupted', 'unknown', i.error
 	FROM interrupted i
 	ORDER BY i.id;
+END $$;
+COMMENT ON FUNCTION whatsapp.release_rows(bigint[]) IS 'does the work of whatsapp.release_interrupted(), for rows that are locked';
+
+CREATE FUNCTION whatsapp.release_interrupted(in_flight bigint[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+	interrupted bigint[] := ARRAY(
+		SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.state = 'sending' AND q.id <> ALL (in_flight)
+		FOR UPDATE SKIP LOCKED);
+	row_id bigint;
+BEGIN
+	IF interrupted = '{}' THEN
+		RETURN;
+	END IF;
+	BEGIN
+		PERFORM whatsapp.release_rows(interrupted);
+		RETURN;
+	EXCEPTION WHEN OTHERS THEN
+		-- something of one row is to blame
+		NULL;
+	END;
+	FOREACH row_id IN ARRAY interrupted LOOP
+		BEGIN
+			PERFORM whatsapp.release_rows(ARRAY[row_id]);
+		EXCEPTION WHEN OTHERS THEN
+			RAISE WARNING USING
+				MESSAGE = format('outbox row %s is unknown, and cannot be changed to say so: %s', row_id, SQLERRM),
+				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+		END;
+	END LOOP;
 END $$;
 COMMENT ON FUNCTION whatsapp.release_interrupted(bigint[]) IS 'for the background worker, from the rows that it is sending: others in state sending are being sent by nobody, and may or may not have been accepted by Meta';
 

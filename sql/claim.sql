@@ -107,6 +107,15 @@ SET client_min_messages = error;
 SELECT regexp_replace(body, '[0-9a-f]{16}', 'NONCE') AS body FROM whatsapp.claim(100, one_by_one => true);
 SET client_min_messages = warning;
 SELECT body, state, attempts, error, retry_at > now() AS later FROM whatsapp.outbox WHERE id > 10 ORDER BY id;
+-- also when it has expired
+UPDATE whatsapp.outbox SET state = 'queued' WHERE body = 'welcome';
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, expires_at) VALUES
+	('106540352242922', '15551230001', 'never to be changed', now()),
+	('106540352242922', '15551230001', 'has expired', now());
+SET client_min_messages = error;
+SELECT regexp_replace(body, '[0-9a-f]{16}', 'NONCE') AS body FROM whatsapp.claim(100, one_by_one => true);
+SET client_min_messages = warning;
+SELECT body, state FROM whatsapp.outbox WHERE expires_at IS NOT NULL AND id > 10 ORDER BY id;
 DROP TRIGGER object ON whatsapp.outbox;
 DROP FUNCTION object();
 

@@ -121,6 +121,35 @@ SELECT whatsapp.settle_evidence();
 SELECT * FROM show('restored');
 SELECT count(*) FROM whatsapp.evidence;
 
+-- what is told of one row cannot be noted, and that of others is
+SELECT queue('objected to', 'behind it');
+CREATE FUNCTION object() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.body = 'objected to' THEN
+		RAISE EXCEPTION 'not so';
+	END IF;
+	RETURN NEW;
+END $$;
+ALTER TABLE whatsapp.evidence DISABLE TRIGGER settle;
+SELECT tell('sent', 'wamid.14', token_of('objected to'));
+SELECT tell('sent', 'wamid.15', token_of('behind it'));
+ALTER TABLE whatsapp.evidence ENABLE TRIGGER settle;
+CREATE TRIGGER object BEFORE UPDATE ON whatsapp.outbox FOR EACH ROW EXECUTE FUNCTION object();
+SET client_min_messages = warning;
+SELECT whatsapp.settle_evidence();
+SELECT body, state FROM whatsapp.outbox WHERE body IN ('objected to', 'behind it') ORDER BY id;
+SELECT message_id FROM whatsapp.evidence;
+
+-- so it is with what was interrupted
+SELECT queue('interrupted');
+SELECT whatsapp.release_interrupted('{}');
+SELECT body, state FROM whatsapp.outbox WHERE body IN ('objected to', 'interrupted') ORDER BY id;
+DROP FUNCTION object() CASCADE;
+SET client_min_messages = error;
+SELECT whatsapp.settle_evidence();
+SELECT whatsapp.release_interrupted('{}');
+SELECT body, state FROM whatsapp.outbox WHERE body IN ('objected to', 'interrupted') ORDER BY id;
+
 -- when nothing is told for too long, the policy decides
 SELECT queue('overdue');
 UPDATE whatsapp.outbox SET state = 'unknown', finished_at = now() - interval '10 min' WHERE body = 'overdue';

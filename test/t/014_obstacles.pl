@@ -90,6 +90,31 @@ $session->query_safe('COMMIT');
 wait_for_state($node, "body LIKE 'locked%'", 'sent', 'until they are free');
 $session->quit;
 
+# Of two that were unknown, of which it is told that they were sent, the message
+# of one is locked
+$node->safe_psql('postgres', <<'SQL');
+INSERT INTO whatsapp.outbox (recipient, body, state, nonce, finished_at) VALUES
+	('15550000001', 'told 1', 'unknown', '0123456789abcdef', now()),
+	('15550000002', 'told 2', 'unknown', '0123456789abcdef', now())
+SQL
+my $rows = $node->background_psql('postgres');
+my $message = $node->background_psql('postgres');
+$rows->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM whatsapp.outbox WHERE body LIKE 'told%' FOR UPDATE) l");
+$node->safe_psql('postgres', sprintf(<<'SQL', NUMBER));
+SELECT whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_array(
+	jsonb_build_object('id', '1', 'changes', jsonb_build_array(jsonb_build_object('field', 'messages', 'value', jsonb_build_object(
+		'metadata', jsonb_build_object('phone_number_id', '%s'), 'statuses', jsonb_build_array(jsonb_build_object(
+			'id', 'wamid.' || o.body, 'status', 'sent', 'timestamp', '1750101000', 'biz_opaque_callback_data', whatsapp.callback_token(o)))))))))) FROM whatsapp.outbox o WHERE o.body LIKE 'told%%'
+SQL
+$message->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM whatsapp.messages WHERE message_id = 'wamid.told 1' FOR UPDATE) l");
+$rows->query_safe('COMMIT');
+$rows->quit;
+wait_for_state($node, "body = 'told 2'", 'sent', 'the other is settled');
+is(state_of('told 1'), 'unknown', 'and the one is not');
+$message->query_safe('COMMIT');
+$message->quit;
+wait_for_state($node, "body = 'told 1'", 'sent', 'until it can be');
+
 # Asked to end while something is under way: what is answered soon is recorded,
 # and the rest is known to be unknown
 graph_post($graph, '/_script', { recipient => '*', delay_ms => 300 });

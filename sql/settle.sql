@@ -150,6 +150,26 @@ SELECT whatsapp.settle_evidence();
 SELECT whatsapp.release_interrupted('{}');
 SELECT body, state FROM whatsapp.outbox WHERE body IN ('objected to', 'interrupted') ORDER BY id;
 
+-- what was left to be noted says nothing of an attempt that has been made since
+SELECT queue('tried again');
+UPDATE whatsapp.outbox SET state = 'unknown' WHERE body = 'tried again';
+ALTER TABLE whatsapp.evidence DISABLE TRIGGER settle;
+SELECT tell('sent', 'wamid.16', token_of('tried again'));
+ALTER TABLE whatsapp.evidence ENABLE TRIGGER settle;
+SELECT whatsapp.retry(id) FROM whatsapp.outbox WHERE body = 'tried again';
+SELECT count(*) FROM whatsapp.claim(100);
+SELECT whatsapp.settle_evidence();
+SELECT * FROM show('tried again');
+SELECT count(*) FROM whatsapp.evidence;
+
+-- what somebody has decided while it was being sent stands, unless it was accepted
+SELECT queue('decided', 'decided wrongly');
+UPDATE whatsapp.outbox SET state = 'cancelled' WHERE body LIKE 'decided%';
+SELECT count(*) FROM whatsapp.record(ARRAY(SELECT id FROM whatsapp.outbox WHERE body LIKE 'decided%' ORDER BY id),
+	ARRAY(SELECT nonce FROM whatsapp.outbox WHERE body LIKE 'decided%' ORDER BY id), ARRAY['answered', 'answered'], ARRAY[500, 200],
+	ARRAY['{"error": {"code": 131016}}', '{"messages": [{"id": "wamid.17"}]}']::jsonb[], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[]);
+SELECT body, state, message_id, error_code FROM whatsapp.outbox WHERE body LIKE 'decided%' ORDER BY id;
+
 -- when nothing is told for too long, the policy decides
 SELECT queue('overdue');
 UPDATE whatsapp.outbox SET state = 'unknown', finished_at = now() - interval '10 min' WHERE body = 'overdue';

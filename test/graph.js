@@ -69,6 +69,8 @@
  *	refuse true		of HTTP/2: the stream is refused, as not looked at
  *	goaway true		of HTTP/2: the connection is closed, and this stream
  *				was not looked at
+ *	goaway_last true	of HTTP/2: the connection is closed, and this stream
+ *				was the last that was looked at; no answer
  *	break true		of HTTP/2: the stream is broken off by an error
  *
  *	statuses [...]		these statuses, in this order; [] is none
@@ -175,6 +177,7 @@ const SCRIPT_KEYS = {
 	half: 'boolean',
 	refuse: 'boolean',
 	goaway: 'boolean',
+	goaway_last: 'boolean',
 	break: 'boolean',
 	statuses: 'array',
 	status_error: 'number',
@@ -530,6 +533,13 @@ const DELIVERIES = {
 		const { session, id } = res.stream;
 
 		session.goaway(http2.constants.NGHTTP2_NO_ERROR, id - 2);
+		return 'goaway';
+	},
+	goaway_last: call => {
+		const { session, id } = call.res.stream;
+
+		session.goaway(http2.constants.NGHTTP2_NO_ERROR, id);
+		setTimeout(() => socketOf(call)?.destroy(), 100);
 		return 'goaway';
 	},
 	break: ({ res }) => {

@@ -88,6 +88,8 @@ foreach my $is_used (0, 1)
 	is_deeply([ try_behaviour('break', $is_used) ], [ 'unknown', 1, 0 ], 'the stream is broken off');
 	is_deeply([ try_behaviour('half', $is_used) ], [ 'unknown', 1, 1 ], 'the answer is broken off');
 
+	# and looked at, says the server
+	is_deeply([ try_behaviour('goaway_last', $is_used) ], [ 'unknown', 1, 0 ], 'it was the last to be looked at');
 }
 
 # Surely not looked at, says the server

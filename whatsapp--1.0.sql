@@ -74,7 +74,7 @@ CREATE TABLE whatsapp.secrets (
 	kind text NOT NULL CHECK (kind IN ('access_token', 'app_secret', 'verify_token')),
 	phone_number_id text,
 	value text NOT NULL,
-	added_at timestamptz NOT NULL DEFAULT now()
+	added_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE whatsapp.secrets IS 'access tokens, app secrets and verify tokens; all of a kind are valid until they are deleted, but of access tokens the newest is used';
 COMMENT ON COLUMN whatsapp.secrets.secret_id IS 'the greater, the newer';
@@ -2346,8 +2346,11 @@ SET lock_timeout = '100ms'
 AS $$
 DECLARE
 	expired bigint[];
+	due bigint[];
+	unchangeable bigint[] := '{}';
 	row_id bigint;
 	objection text;
+	is_any_claimed boolean := false;
 BEGIN
 	UPDATE whatsapp.numbers n
 	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
@@ -2371,7 +2374,7 @@ BEGIN
 		WHERE o.id = ANY (expired);
 		RETURN QUERY
 		SELECT r.*
-		FROM whatsapp.claim_rows(ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows) d (id))) r;
+		FROM whatsapp.claim_rows(ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows, '{}') d (id))) r;
 		RETURN;
 	END IF;
 
@@ -2388,28 +2391,34 @@ BEGIN
 				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
 		END;
 	END LOOP;
-	FOR row_id IN SELECT d.id FROM whatsapp.lock_due_rows(max_rows) d (id) LOOP
-		BEGIN
-			RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(ARRAY[row_id]) r;
-		EXCEPTION WHEN OTHERS THEN
-			objection := SQLERRM;
+	LOOP
+		due := ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows, unchangeable) d (id));
+		FOREACH row_id IN ARRAY due LOOP
 			BEGIN
-				UPDATE whatsapp.outbox o
-				SET retry_at = now() + interval '1 minute', error = objection
-				WHERE o.id = row_id;
+				RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(ARRAY[row_id]) r;
+				is_any_claimed := true;
 			EXCEPTION WHEN OTHERS THEN
-				-- it cannot even be changed to wait, so it will be met again
-				NULL;
+				objection := SQLERRM;
+				BEGIN
+					UPDATE whatsapp.outbox o
+					SET retry_at = now() + interval '1 minute', error = objection
+					WHERE o.id = row_id;
+				EXCEPTION WHEN OTHERS THEN
+					-- it cannot even be changed to wait, so it will be met again
+					unchangeable := unchangeable || row_id;
+				END;
+				RAISE WARNING USING
+					MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, objection),
+					HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
 			END;
-			RAISE WARNING USING
-				MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, objection),
-				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
-		END;
+		END LOOP;
+		-- what is behind them is not to wait for them, but there is an end to it
+		EXIT WHEN is_any_claimed OR due = '{}' OR cardinality(unchangeable) >= 10000;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION whatsapp.claim(integer, boolean) IS 'for the background worker: takes up to so many rows that are due, all at once or each by itself, and says what to send for them; rows that cannot be sent as they are have failed';
 
-CREATE FUNCTION whatsapp.lock_due_rows(max_rows integer) RETURNS SETOF bigint
+CREATE FUNCTION whatsapp.lock_due_rows(max_rows integer, but_for bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2418,6 +2427,7 @@ BEGIN
 	SELECT q.id
 	FROM whatsapp.outbox q
 	WHERE q.state = 'queued'
+		AND q.id <> ALL (but_for)
 		AND q.phone_number_id IN (
 			SELECT n.phone_number_id
 			FROM whatsapp.numbers n
@@ -2431,7 +2441,7 @@ BEGIN
 	LIMIT max_rows
 	FOR UPDATE OF q SKIP LOCKED;
 END $$;
-COMMENT ON FUNCTION whatsapp.lock_due_rows(integer) IS 'locks rows that are due, the first of them up to so many, but for those that others have locked';
+COMMENT ON FUNCTION whatsapp.lock_due_rows(integer, bigint[]) IS 'locks rows that are due, the first of them up to so many, but for those listed and those that others have locked';
 
 CREATE FUNCTION whatsapp.claim_rows(ids bigint[],
 	OUT outbox_id bigint, OUT nonce text, OUT url text, OUT access_token text, OUT body text)
@@ -2681,6 +2691,12 @@ BEGIN
 					-- a token that was set meanwhile is another matter
 					WHERE t.phone_number_id = hold_numbers.phone_number_id AND o.added_at <= hold_numbers.claimed_at)
 				WHEN hold_numbers.class IN ('slow_account', 'hold_account') THEN n.phone_number_id = hold_numbers.phone_number_id
+					-- what an app may do, it may with all numbers that it has a token for
+					OR hold_numbers.class = 'slow_account' AND n.phone_number_id IN (
+						SELECT o.phone_number_id
+						FROM token o
+						JOIN token t ON t.value = o.value
+						WHERE t.phone_number_id = hold_numbers.phone_number_id)
 					OR n.waba_id = (SELECT m.waba_id FROM whatsapp.numbers m WHERE m.phone_number_id = hold_numbers.phone_number_id)
 				ELSE n.phone_number_id = hold_numbers.phone_number_id
 			END
@@ -2705,12 +2721,14 @@ BEGIN
 			DETAIL = concat_ws(' ', 'Error ' || hold_numbers.error_code || ':', hold_numbers.reason),
 			HINT = coalesce(
 				(SELECT e.hint || ' ' FROM whatsapp.error_classes e
-					WHERE e.code = hold_numbers.error_code AND e.subcode = 0 AND e.details = ''), '')
+					WHERE e.code = hold_numbers.error_code AND e.class = hold_numbers.class
+					ORDER BY e.subcode, e.details
+					LIMIT 1), '')
 				|| CASE WHEN hold_numbers.class = 'token' THEN 'Messages stay queued until then.'
 					ELSE 'Messages stay queued; whatsapp.resume_number() has them sent.' END;
 	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.hold_numbers(text, text, timestamptz, integer, text, timestamptz) IS 'pauses a number because of an error of such a class, or all numbers of its account, or all that have its access token, if they had it when the message was claimed; until that time, or if it is NULL until somebody resumes them';
+COMMENT ON FUNCTION whatsapp.hold_numbers(text, text, timestamptz, integer, text, timestamptz) IS 'pauses a number because of an error of such a class, or all numbers of its account (and of slow_account all that have its access token), or of token all that have its access token, if they had it when the message was claimed; until that time, or if it is NULL until somebody resumes them';
 
 -- What is known once a message was accepted.
 

@@ -160,6 +160,13 @@ SELECT count(*) FROM whatsapp.record(ARRAY(SELECT id FROM whatsapp.outbox WHERE 
 SELECT * FROM paused WHERE phone_number_id = '1003';
 SELECT whatsapp.resume_number('1003');
 
+-- an app that calls too often pauses for a moment with all that it has a token for
+SELECT whatsapp.set_access_token('1003', 'token-d');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1003', '15551230001', 'app');
+SELECT * FROM try('app', '{"code": 4}');
+SELECT * FROM paused;
+SELECT whatsapp.resume_number(phone_number_id) FROM whatsapp.numbers;
+
 -- what somebody has paused stays so
 SELECT whatsapp.pause_number('1003', 'not on Sundays');
 UPDATE whatsapp.outbox SET state = 'sending', claimed_at = now() WHERE body = 'locked';

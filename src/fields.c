@@ -500,7 +500,9 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
 
 /*
  * What a status tells of the outbox, if that does not know it yet: a token of
- * ours, that the message was accepted; a failure, what became of it.
+ * ours, that the message was accepted; a failure, what became of it.  Whether
+ * the token is that of the newest attempt is for whatsapp.settle() to see, as
+ * the claim may be newer than our snapshot.
  */
 static const WaColumn evidence_columns[] =
 {
@@ -525,7 +527,6 @@ static const WaColumn evidence_columns[] =
 	"(SELECT o.id FROM whatsapp.outbox o" \
 	" WHERE o.id OPERATOR(pg_catalog.=) " TOKEN_ROW \
 	" AND o.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id" \
-	" AND o.nonce OPERATOR(pg_catalog.=) " TOKEN_NONCE \
 	" AND (o.state OPERATOR(pg_catalog.<>) 'sent' OR o.message_id IS NULL" \
 	" OR r.status OPERATOR(pg_catalog.=) 'failed'))"
 

@@ -226,15 +226,14 @@ start_sender(int slot)
 }
 
 /*
- * We are asked to end.  Who asks twice does not want to wait.
+ * We are asked to end.  The postmaster asks twice: us, and the group of
+ * processes that we are alone in.
  */
 static void
 on_terminate(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (end_is_wanted)
-		die(postgres_signal_arg);
 	end_is_wanted = true;
 	SetLatch(MyLatch);
 	errno = save_errno;

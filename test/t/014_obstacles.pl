@@ -58,6 +58,17 @@ is( $node->safe_psql('postgres',
 	'queued|t|not so',
 	'rows that something objects to wait, and say why');
 
+# Or that cannot be changed at all
+object_to("OLD.body LIKE 'unchangeable%'");
+queue((map { "unchangeable $_" } 1 .. 6), 'behind the unchangeable');
+wait_for_state($node, "body = 'behind the unchangeable'", 'sent');
+is(state_of('unchangeable 1'), 'queued', 'rows that cannot be changed hold up no other');
+$node->safe_psql('postgres',
+	"DROP TRIGGER object ON whatsapp.outbox; DELETE FROM whatsapp.outbox WHERE body LIKE '%unchangeable%'");
+graph_post($graph, '/_reset');
+queue('behind the unclaimable');
+wait_for_state($node, "body = 'behind the unclaimable'", 'sent');
+
 # Likewise recorded; the answers are kept until it can be
 object_to("NEW.body LIKE 'unrecordable%' AND NEW.state = 'sent'");
 queue((map { "unrecordable $_" } 1 .. 6), 'behind the unrecordable');
@@ -153,10 +164,17 @@ wait_for_state($node, "body = 'busy'", 'sent', 'a busy one records what is answe
 set_conf($node, 'whatsapp.max_in_flight = 4');
 object_to("NEW.body ~ 'recordable' AND NEW.state = 'sent'");
 my $answered = graph_get($graph, '/_count')->{accepted};
+my $tries = () = slurp_file($node->logfile) =~ /ERROR:  not so/g;
 queue('unrecordable', 'recordable 1', 'recordable 2');
 wait_until('they are answered',
 	sub { graph_get($graph, '/_count')->{accepted} == $answered + 3 });
-sleep(3);
+ok( wait_until(
+		'they have been put off',
+		sub {
+			my @tries = slurp_file($node->logfile) =~ /ERROR:  not so/g;
+			return @tries > $tries + 10;
+		}),
+	'they have been tried, and put off');
 object_to("NEW.body = 'unrecordable' AND NEW.state = 'sent'");
 $node->restart;
 wait_for_state($node, "body LIKE 'recordable%'", 'sent', 'the others are recorded');

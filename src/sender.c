@@ -99,6 +99,7 @@ typedef struct SenderReply
 {
 	WaReply		reply;			/* must be first */
 	int			delay;			/* ms; 0 if it was never tried */
+	bool		is_reported;	/* the log says why it cannot be recorded */
 	TimestampTz not_before;
 } SenderReply;
 
@@ -128,6 +129,7 @@ typedef struct SenderClaim
 
 static volatile sig_atomic_t end_is_wanted = false;
 static TimeoutId work_timeout;
+static bool is_known_trouble = false;	/* an error would be no news */
 static Oid	extension_oid = InvalidOid;
 static bool extension_is_gone = false;
 static MemoryContext turn_context = NULL;	/* reset each turn */
@@ -388,7 +390,11 @@ record_replies(void)
 			work = record_batch(list_make1(reply));
 			nlocked = work == WORK_LOCKED ? nlocked + 1 : 0;
 			if (work != WORK_DONE)
+			{
+				/* otherwise it is gone */
+				reply->is_reported |= work == WORK_FAILED;
 				postpone(reply);
+			}
 
 			/* this may take its time; transfers must not time out meanwhile */
 			if (wa_http_wait(0))
@@ -415,9 +421,13 @@ record_batch(List *list)
 	batch.replies = palloc(sizeof(WaReply *) * list_length(list));
 	batch.is_left = palloc(sizeof(bool) * list_length(list));
 	foreach(cell, list)
+	{
+		is_known_trouble |= ((SenderReply *) lfirst(cell))->is_reported;
 		batch.replies[batch.nreplies++] = lfirst(cell);
+	}
 
 	work = in_transaction("recording", record_in_transaction, &batch);
+	is_known_trouble = false;
 	if (work != WORK_DONE)
 		return work;
 
@@ -605,13 +615,16 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 	}
 	PG_CATCH();
 	{
-		/* a lock that is held for long would fill the log */
+		/*
+		 * a lock that is held for long would fill the log, as would the same
+		 * answers again and again
+		 */
 		result = geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE ?
 			WORK_LOCKED : WORK_FAILED;
 
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(turn_context);
-		if (result == WORK_FAILED)
+		if (result == WORK_FAILED && !is_known_trouble)
 			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();

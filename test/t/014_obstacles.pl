@@ -172,7 +172,7 @@ ok( wait_until(
 		'they have been put off',
 		sub {
 			my @tries = slurp_file($node->logfile) =~ /ERROR:  not so/g;
-			return @tries > $tries + 10;
+			return @tries > $tries + 3;
 		}),
 	'they have been tried, and put off');
 object_to("NEW.body = 'unrecordable' AND NEW.state = 'sent'");

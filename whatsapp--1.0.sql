@@ -2746,8 +2746,14 @@ BEGIN
 		INSERT INTO whatsapp.events (event_id, phone_number_id, field, event, element)
 		SELECT whatsapp.event_id(m.phone_number_id, NULL, m.element), m.phone_number_id, 'messages', 'superseded', m.element
 		FROM sent s
-		JOIN whatsapp.messages m ON m.phone_number_id = (s.o).phone_number_id AND m.message_id = (s.o).message_id
-		WHERE m.element IS NOT NULL AND m.outbox_id IS NULL
+		-- (the limit has each looked up by its key, whatever is known of how many there are)
+		CROSS JOIN LATERAL (
+			SELECT t.phone_number_id, t.element
+			FROM whatsapp.messages t
+			WHERE t.phone_number_id = (s.o).phone_number_id AND t.message_id = (s.o).message_id
+				AND t.element IS NOT NULL AND t.outbox_id IS NULL
+			LIMIT 1
+		) m
 		ON CONFLICT (event_id) DO NOTHING
 	)
 	INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
@@ -2778,20 +2784,26 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	WITH told AS MATERIALIZED (
+		SELECT q.id, f.*
+		FROM whatsapp.outbox q
+		CROSS JOIN LATERAL (
+			SELECT s.error_code, coalesce(s.at, s.received_at) AS at,
+				coalesce(s.errors #>> '{0,title}', s.errors #>> '{0,message}') AS title,
+				coalesce(s.errors #>> '{0,error_data,details}', s.errors #>> '{0,details}') AS details
+			FROM whatsapp.statuses s
+			WHERE s.phone_number_id = q.phone_number_id AND s.message_id = q.message_id
+				AND s.status = 'failed' AND s.participant = ''
+			LIMIT 1
+		) f
+		WHERE q.id = ANY (outbox_ids) AND q.state = 'sent'
+	)
 	UPDATE whatsapp.outbox o
 	SET error_code = f.error_code, error_title = f.title, error_details = f.details,
 		error = coalesce(f.details, f.title, 'The message has failed.'),
 		failed_at = f.at
-	FROM (
-		SELECT s.phone_number_id, s.message_id, s.error_code, coalesce(s.at, s.received_at) AS at,
-			coalesce(s.errors #>> '{0,title}', s.errors #>> '{0,message}') AS title,
-			coalesce(s.errors #>> '{0,error_data,details}', s.errors #>> '{0,details}') AS details
-		FROM whatsapp.statuses s
-		WHERE s.status = 'failed' AND s.participant = ''
-	) f
-	WHERE o.id = ANY (outbox_ids) AND o.state = 'sent'
-		AND f.phone_number_id = o.phone_number_id AND f.message_id = o.message_id
-		AND (o.error_code, o.failed_at) IS DISTINCT FROM (f.error_code, f.at);
+	FROM told f
+	WHERE o.id = f.id AND (o.error_code, o.failed_at) IS DISTINCT FROM (f.error_code, f.at);
 END $$;
 COMMENT ON FUNCTION whatsapp.mark_failed(bigint[]) IS 'says in rows that were sent if a status "failed" has come for them: they stay sent, and are not sent again';
 

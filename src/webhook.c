@@ -106,6 +106,7 @@ static WaFiled file_parked(const bytea *body, bool deferred_is_ours);
 static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
 static WaFiled file_document(Jsonb *document, bool deferred_is_ours);
+static WaRows *shred_document(Jsonb **document, const WebhookKind **kind);
 static bool is_foreign(Jsonb *document);
 static Jsonb *make_whole(Jsonb *document);
 static Jsonb *enclose_in(const char *path, Jsonb *document);
@@ -414,7 +415,6 @@ sort_webhooks(Webhook *webhooks, int nwebhooks)
 												  "whatsapp webhook order",
 												  ALLOCSET_DEFAULT_SIZES);
 
-	make_kinds();
 	for (int i = 0; i < nwebhooks && nwebhooks > 1; i++)
 		if (webhooks[i].document != NULL)
 			find_place(&webhooks[i], context);
@@ -429,8 +429,9 @@ static void
 find_place(Webhook *webhook, MemoryContext context)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
-	const WebhookKind *kind = is_foreign(webhook->document) ? &foreign : &ours;
-	WaRows	   *rows = wa_shred(kind->shredder, webhook->document);
+	Jsonb	   *document = webhook->document;
+	const WebhookKind *kind;
+	WaRows	   *rows = shred_document(&document, &kind);
 	int			t = 0;
 	Datum		first[WA_MAX_KEYS];
 
@@ -576,11 +577,7 @@ file_document(Jsonb *document, bool deferred_is_ours)
 	bool		check;
 	ErrorData  *error;
 
-	make_kinds();
-	kind = is_foreign(document) ? &foreign : &ours;
-	if (kind == &ours)
-		document = make_whole(document);
-	rows = wa_shred(kind->shredder, document);
+	rows = shred_document(&document, &kind);
 	nstored = palloc(sizeof(uint64) * kind->ntables);
 	check = deferred_is_ours &&
 		(wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows));
@@ -590,6 +587,19 @@ file_document(Jsonb *document, bool deferred_is_ours)
 	else
 		file_elements(&filed, kind, document, rows, check, error);
 	return filed;
+}
+
+/*
+ * Find the kind of a document, make the document whole, and make its rows.
+ */
+static WaRows *
+shred_document(Jsonb **document, const WebhookKind **kind)
+{
+	make_kinds();
+	*kind = is_foreign(*document) ? &foreign : &ours;
+	if (*kind == &ours)
+		*document = make_whole(*document);
+	return wa_shred((*kind)->shredder, *document);
 }
 
 /*

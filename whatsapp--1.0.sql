@@ -2680,23 +2680,21 @@ BEGIN
 		FROM whatsapp.secrets s
 		WHERE s.kind = 'access_token'
 		ORDER BY s.phone_number_id, s.secret_id DESC
+	), alike AS (
+		SELECT o.phone_number_id, o.added_at
+		FROM token o
+		JOIN token t ON t.value = o.value
+		WHERE t.phone_number_id = hold_numbers.phone_number_id
 	), free AS MATERIALIZED (
-		SELECT n.phone_number_id, n.state
+		SELECT n.phone_number_id
 		FROM whatsapp.numbers n
 		WHERE CASE
 				WHEN hold_numbers.class = 'token' THEN n.phone_number_id IN (
-					SELECT o.phone_number_id
-					FROM token o
-					JOIN token t ON t.value = o.value
 					-- a token that was set meanwhile is another matter
-					WHERE t.phone_number_id = hold_numbers.phone_number_id AND o.added_at <= hold_numbers.claimed_at)
+					SELECT a.phone_number_id FROM alike a WHERE a.added_at <= hold_numbers.claimed_at)
 				WHEN hold_numbers.class IN ('slow_account', 'hold_account') THEN n.phone_number_id = hold_numbers.phone_number_id
 					-- what an app may do, it may with all numbers that it has a token for
-					OR hold_numbers.class = 'slow_account' AND n.phone_number_id IN (
-						SELECT o.phone_number_id
-						FROM token o
-						JOIN token t ON t.value = o.value
-						WHERE t.phone_number_id = hold_numbers.phone_number_id)
+					OR hold_numbers.class = 'slow_account' AND n.phone_number_id IN (SELECT a.phone_number_id FROM alike a)
 					OR n.waba_id = (SELECT m.waba_id FROM whatsapp.numbers m WHERE m.phone_number_id = hold_numbers.phone_number_id)
 				ELSE n.phone_number_id = hold_numbers.phone_number_id
 			END

@@ -42,7 +42,7 @@ COMMENT ON FUNCTION whatsapp.wake_sender() IS 'has the background worker look at
 ------------------------------------------------------------------------------
 
 CREATE TABLE whatsapp.numbers (
-	phone_number_id text PRIMARY KEY CHECK (phone_number_id ~ '^[0-9A-Za-z_]+$'),
+	phone_number_id text PRIMARY KEY CHECK (phone_number_id ~ '^[0-9A-Za-z_]{1,63}$'),
 	waba_id text,
 	display_phone_number text,
 	verified_name text,
@@ -50,7 +50,6 @@ CREATE TABLE whatsapp.numbers (
 	messages_per_second integer NOT NULL DEFAULT 80 CHECK (messages_per_second > 0),
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
 	paused_reason text,
-	paused_class text,
 	paused_until timestamptz,
 	added_at timestamptz NOT NULL DEFAULT now()
 );
@@ -60,10 +59,9 @@ COMMENT ON COLUMN whatsapp.numbers.waba_id IS 'id of the WhatsApp Business Accou
 COMMENT ON COLUMN whatsapp.numbers.display_phone_number IS 'the phone number, as people read it';
 COMMENT ON COLUMN whatsapp.numbers.verified_name IS 'the name that WhatsApp shows for it';
 COMMENT ON COLUMN whatsapp.numbers.api_version IS 'version of the Graph API to send with; that of whatsapp.api_version if NULL';
-COMMENT ON COLUMN whatsapp.numbers.messages_per_second IS 'how many messages Meta takes from it in a second';
-COMMENT ON COLUMN whatsapp.numbers.state IS 'active, or paused: then nothing is sent from it';
+COMMENT ON COLUMN whatsapp.numbers.messages_per_second IS 'how many messages are sent from it in a second, at most; a change counts at once. A webhook that tells of a higher throughput raises it';
+COMMENT ON COLUMN whatsapp.numbers.state IS 'active, or paused by somebody: then nothing is sent from it. What errors of Meta''s stop is in whatsapp.holds';
 COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused';
-COMMENT ON COLUMN whatsapp.numbers.paused_class IS 'the class of the error that has it paused, see whatsapp.error_classes; NULL if somebody has paused it';
 COMMENT ON COLUMN whatsapp.numbers.paused_until IS 'when it is to go on by itself; NULL for never';
 COMMENT ON COLUMN whatsapp.numbers.added_at IS 'when it was added here';
 
@@ -82,6 +80,32 @@ COMMENT ON COLUMN whatsapp.secrets.kind IS 'access_token (to send), app_secret (
 COMMENT ON COLUMN whatsapp.secrets.phone_number_id IS 'the number it was given with; NULL for all';
 COMMENT ON COLUMN whatsapp.secrets.value IS 'the secret: visible ASCII characters, without spaces';
 COMMENT ON COLUMN whatsapp.secrets.added_at IS 'when it was set';
+
+-- What Meta's errors and webhooks stop, and for how long.  Here each is seen
+-- from our number; what stops several of them is as many rows.
+
+CREATE TABLE whatsapp.holds (
+	phone_number_id text NOT NULL,
+	kind text NOT NULL CHECK (kind IN ('pair', 'template', 'number', 'account')),
+	key text NOT NULL,
+	since timestamptz NOT NULL DEFAULT now(),
+	until timestamptz,
+	rate double precision CHECK (rate > 0),
+	failures integer NOT NULL DEFAULT 1,
+	error_code integer,
+	reason text,
+	PRIMARY KEY (phone_number_id, kind, key)
+);
+COMMENT ON TABLE whatsapp.holds IS 'what is not sent for now because of errors and webhooks of Meta''s. A single message that waits says so itself, in whatsapp.outbox.retry_at; a number that somebody has paused, in whatsapp.numbers.state. Use whatsapp.release_hold() to lift one';
+COMMENT ON COLUMN whatsapp.holds.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.holds.kind IS 'what is held: pair (messages from the number to one recipient), template (messages of one template), number (all messages from it), or account (the same, as that goes for all numbers of the account, the app or the token)';
+COMMENT ON COLUMN whatsapp.holds.key IS 'of a pair, the recipient, as in whatsapp.outbox.recipient_key; of a template, its name and language, with a space between them; of others, the class of the error, see whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.holds.since IS 'since when';
+COMMENT ON COLUMN whatsapp.holds.until IS 'when it ends by itself; NULL for never. Of a pair it is kept for an hour after that, as it is held for longer each time; of a number that was too fast, for a minute, in which it becomes as fast as before';
+COMMENT ON COLUMN whatsapp.holds.rate IS 'how many messages are sent in a second right after it has ended; NULL for as many as before';
+COMMENT ON COLUMN whatsapp.holds.failures IS 'how often in a row that has happened';
+COMMENT ON COLUMN whatsapp.holds.error_code IS 'code of Meta''s error, the newest';
+COMMENT ON COLUMN whatsapp.holds.reason IS 'what Meta said';
 
 CREATE FUNCTION whatsapp.set_secret(kind text, value text, phone_number_id text)
 RETURNS void
@@ -117,12 +141,11 @@ RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
 	SELECT whatsapp.set_secret('access_token', token, phone_number_id);
-	UPDATE whatsapp.numbers n
-	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
-	WHERE n.phone_number_id = set_access_token.phone_number_id AND n.paused_class = 'token';
+	DELETE FROM whatsapp.holds h
+	WHERE h.phone_number_id = set_access_token.phone_number_id AND h.kind = 'account' AND h.key = 'token';
 	SELECT whatsapp.wake_sender();
 END;
-COMMENT ON FUNCTION whatsapp.set_access_token(text, text) IS 'sets the access token that messages of a number are sent with, from now on; a number that was paused because its token was refused goes on';
+COMMENT ON FUNCTION whatsapp.set_access_token(text, text) IS 'sets the access token that messages of a number are sent with, from now on; a number that was held because its token was refused goes on';
 
 CREATE FUNCTION whatsapp.pause_number(phone_number_id text, reason text DEFAULT NULL, until timestamptz DEFAULT NULL)
 RETURNS void
@@ -131,7 +154,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE whatsapp.numbers n
-	SET state = 'paused', paused_reason = pause_number.reason, paused_class = NULL, paused_until = pause_number.until
+	SET state = 'paused', paused_reason = pause_number.reason, paused_until = pause_number.until
 	WHERE n.phone_number_id = pause_number.phone_number_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
@@ -140,7 +163,7 @@ BEGIN
 			HINT = 'whatsapp.numbers lists all numbers, by their phone number id.';
 	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.pause_number(text, text, timestamptz) IS 'has nothing sent from a number, until that time or until resume_number(); what is under way still ends. Error 42704 if there is no such number';
+COMMENT ON FUNCTION whatsapp.pause_number(text, text, timestamptz) IS 'has nothing sent from a number, until that time or until resume_number(). What has begun to leave still ends, and what has only been taken to be sent is queued again. Error 42704 if there is no such number';
 
 CREATE FUNCTION whatsapp.resume_number(phone_number_id text)
 RETURNS void
@@ -149,7 +172,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE whatsapp.numbers n
-	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
+	SET state = 'active', paused_reason = NULL, paused_until = NULL
 	WHERE n.phone_number_id = resume_number.phone_number_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
@@ -157,9 +180,32 @@ BEGIN
 			MESSAGE = format('number %s is not there', resume_number.phone_number_id),
 			HINT = 'whatsapp.numbers lists all numbers, by their phone number id.';
 	END IF;
+	DELETE FROM whatsapp.holds h
+	WHERE h.phone_number_id = resume_number.phone_number_id AND h.kind IN ('number', 'account');
 	PERFORM whatsapp.wake_sender();
 END $$;
-COMMENT ON FUNCTION whatsapp.resume_number(text) IS 'has a number that was paused go on, whatever it was paused for; error 42704 if there is no such number';
+COMMENT ON FUNCTION whatsapp.resume_number(text) IS 'has a number that was paused go on, and lifts what holds all of it, whatever for; error 42704 if there is no such number';
+
+CREATE FUNCTION whatsapp.release_hold(phone_number_id text, kind text, key text) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM whatsapp.holds h
+	WHERE h.phone_number_id = release_hold.phone_number_id AND h.kind = release_hold.kind AND h.key = release_hold.key;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	IF release_hold.kind = 'pair' THEN
+		UPDATE whatsapp.outbox o
+		SET retry_at = NULL
+		WHERE o.phone_number_id = release_hold.phone_number_id AND o.recipient_key = release_hold.key
+			AND o.state = 'queued' AND o.waits_for = 'retry' AND o.type NOT IN ('mark_read', 'typing');
+	END IF;
+	PERFORM whatsapp.wake_sender();
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION whatsapp.release_hold(text, text, text) IS 'lifts a hold, as whatsapp.holds lists it, before it ends by itself: what it held is sent. False if there is none. Of an account, the hold of one of its numbers is lifted';
 
 CREATE FUNCTION whatsapp.set_app_secret(secret text, phone_number_id text DEFAULT NULL)
 RETURNS void
@@ -620,6 +666,8 @@ COMMENT ON COLUMN whatsapp.user_preferences.parent_user_id IS 'their parent BSUI
 COMMENT ON COLUMN whatsapp.user_preferences.at IS 'since when, as Meta tells it';
 COMMENT ON COLUMN whatsapp.user_preferences.element IS 'the preference itself, as JSON';
 COMMENT ON COLUMN whatsapp.user_preferences.received_at IS 'when it came to be here';
+
+CREATE INDEX user_preferences_wa_id_idx ON whatsapp.user_preferences (wa_id, phone_number_id);
 
 CREATE TABLE whatsapp.events (
 	event_id bytea PRIMARY KEY,
@@ -1548,6 +1596,24 @@ COMMENT ON FUNCTION whatsapp.remove_hook(text, text) IS 'has a function no longe
 -- back in the statuses of the message: a status with it is the evidence that
 -- the message was accepted.
 --
+-- Messages from a number to a recipient leave one after the other.  So of each
+-- such pair only one is in front, where the background worker looks for what
+-- may leave now (outbox_front_idx); the others wait for their turn, and rows
+-- that may not leave yet wait for something else.  All that is said by
+-- waits_for:
+--
+--	 schedule --due--> front --claim--> sending --> sent ...
+--	 hold --lifted-->    ^  |             |
+--	                     |  +-> turn      +--> retry --due--> front
+--	                     |       |
+--	                     +-------+ when the one before has come to an end
+--
+-- It is but what is known of the order, so that a claim need not look for it;
+-- a claim makes sure of it before it takes a row.  Only the background worker
+-- moves rows that are there, so that those who queue never wait for each
+-- other: they place the rows they insert, and note in whatsapp.changed_lanes
+-- which recipients are to be looked at.
+--
 -- No trigger of ours sets a state.  A row that brings its own created_at comes
 -- from a dump, and is not looked at.
 ------------------------------------------------------------------------------
@@ -1573,6 +1639,11 @@ RETURN CASE
 END;
 COMMENT ON FUNCTION whatsapp.recipient_key(text, text) IS 'a recipient as Meta takes it: a phone number in any human form with country code, as + and digits; a BSUID or the id of a group as it is. NULL if it is none of these';
 
+CREATE FUNCTION whatsapp.template_key(type text, content jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN type = 'template' THEN (content ->> 'name') || ' ' || coalesce(content #>> '{language,code}', '') END;
+COMMENT ON FUNCTION whatsapp.template_key(text, jsonb) IS 'name and language of the template that a message is of, with a space between them, as in whatsapp.holds.key; NULL if it is of none';
+
 CREATE TABLE whatsapp.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	phone_number_id text DEFAULT whatsapp.default_number(),
@@ -1583,13 +1654,14 @@ CREATE TABLE whatsapp.outbox (
 	body text,
 	content jsonb,
 	reply_to text,
-	priority integer NOT NULL DEFAULT 0,
+	priority integer NOT NULL DEFAULT 0 CHECK (priority > -2147483648),
 	send_after timestamptz,
 	expires_at timestamptz,
 	idempotency_key text,
 	callback_data text,
 	state text NOT NULL DEFAULT 'queued'
 		CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'unknown', 'cancelled', 'expired')),
+	waits_for text CHECK (waits_for IN ('turn', 'schedule', 'retry', 'hold')),
 	attempts integer NOT NULL DEFAULT 0,
 	deferrals integer NOT NULL DEFAULT 0,
 	nonce text,
@@ -1605,8 +1677,21 @@ CREATE TABLE whatsapp.outbox (
 	claimed_at timestamptz,
 	finished_at timestamptz,
 	failed_at timestamptz
-);
-CREATE INDEX outbox_queued_idx ON whatsapp.outbox (priority DESC, id) WHERE state = 'queued';
+) WITH (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.01);
+-- what may leave now: of each recipient, the next one
+CREATE INDEX outbox_front_idx ON whatsapp.outbox (phone_number_id, (- priority), id)
+	WHERE state = 'queued' AND waits_for IS NULL;
+-- what the others to a recipient have to wait for: one that is on its way, or
+-- is the next, or is to be tried again
+CREATE INDEX outbox_head_idx ON whatsapp.outbox (phone_number_id, recipient_key, (state <> 'sending'), (- priority), id)
+	WHERE (state = 'sending' OR state = 'queued' AND (waits_for IS NULL OR waits_for = 'retry'))
+		AND type NOT IN ('mark_read', 'typing');
+CREATE INDEX outbox_turn_idx ON whatsapp.outbox (phone_number_id, recipient_key, (- priority), id)
+	WHERE state = 'queued' AND waits_for = 'turn' AND type NOT IN ('mark_read', 'typing');
+CREATE INDEX outbox_time_idx ON whatsapp.outbox ((coalesce(greatest(send_after, retry_at), '-infinity')))
+	WHERE state = 'queued' AND waits_for IN ('schedule', 'retry');
+CREATE INDEX outbox_hold_idx ON whatsapp.outbox (phone_number_id, (whatsapp.template_key(type, content)))
+	WHERE state = 'queued' AND waits_for = 'hold';
 CREATE INDEX outbox_sending_idx ON whatsapp.outbox (id) WHERE state = 'sending';
 CREATE INDEX outbox_unknown_idx ON whatsapp.outbox (finished_at) WHERE state = 'unknown';
 CREATE INDEX outbox_expires_idx ON whatsapp.outbox (expires_at)
@@ -1614,7 +1699,7 @@ CREATE INDEX outbox_expires_idx ON whatsapp.outbox (expires_at)
 CREATE UNIQUE INDEX outbox_idempotency_idx ON whatsapp.outbox (phone_number_id, idempotency_key)
 	WHERE idempotency_key IS NOT NULL;
 COMMENT ON TABLE whatsapp.outbox IS 'messages to send, and what came of them; insert to send';
-COMMENT ON COLUMN whatsapp.outbox.id IS 'messages of one priority leave in this order';
+COMMENT ON COLUMN whatsapp.outbox.id IS 'messages of one priority to one recipient leave in this order';
 COMMENT ON COLUMN whatsapp.outbox.phone_number_id IS 'the number to send from; if there is but one, that';
 COMMENT ON COLUMN whatsapp.outbox.recipient IS 'phone number with country code, BSUID, or id of a group';
 COMMENT ON COLUMN whatsapp.outbox.recipient_type IS 'individual, or group';
@@ -1623,12 +1708,13 @@ COMMENT ON COLUMN whatsapp.outbox.type IS 'Meta''s word for what it is: text, im
 COMMENT ON COLUMN whatsapp.outbox.body IS 'of a text message, the text';
 COMMENT ON COLUMN whatsapp.outbox.content IS 'what Meta wants under the key that is named like the type; of a text message made from body, if NULL';
 COMMENT ON COLUMN whatsapp.outbox.reply_to IS 'id of the message (wamid) that it answers';
-COMMENT ON COLUMN whatsapp.outbox.priority IS 'higher ones leave first';
+COMMENT ON COLUMN whatsapp.outbox.priority IS 'of messages from one number, higher ones leave first';
 COMMENT ON COLUMN whatsapp.outbox.send_after IS 'not to be sent before; NULL for at once';
 COMMENT ON COLUMN whatsapp.outbox.expires_at IS 'not to be sent after; NULL for never mind';
 COMMENT ON COLUMN whatsapp.outbox.idempotency_key IS 'anything that may be queued once only for a number';
 COMMENT ON COLUMN whatsapp.outbox.callback_data IS 'comes back with each status, as whatsapp.statuses.callback_data; up to 460 characters';
 COMMENT ON COLUMN whatsapp.outbox.state IS 'queued, sending, sent (accepted by Meta), failed, unknown (it may have been accepted), cancelled, expired';
+COMMENT ON COLUMN whatsapp.outbox.waits_for IS 'what a queued message waits for: nothing if NULL, so that it is the next to its recipient; turn, as others to that recipient go first; schedule (send_after); retry (retry_at); hold, as its template is held. Leave it to the default';
 COMMENT ON COLUMN whatsapp.outbox.attempts IS 'how often it was tried to send it, but for what surely did not leave or had to wait';
 COMMENT ON COLUMN whatsapp.outbox.deferrals IS 'how often in a row it surely did not leave, or had to wait, since the newest attempt that counts';
 COMMENT ON COLUMN whatsapp.outbox.nonce IS 'random word of the newest attempt, by which a status is known to be of it; see whatsapp.callback_token()';
@@ -1728,6 +1814,235 @@ CREATE TRIGGER queued AFTER INSERT ON whatsapp.outbox
 	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.outbox_queued();
 ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER queued;
 COMMENT ON TRIGGER queued ON whatsapp.outbox IS 'has the sender woken when the transaction has committed';
+
+-- Order.  A lane is what leaves one after the other: the messages from a number
+-- to a recipient.  Read and typing calls are in none.
+
+CREATE TABLE whatsapp.changed_lanes (
+	change_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	phone_number_id text NOT NULL,
+	recipient_key text NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE whatsapp.changed_lanes IS 'recipients of whom the background worker is to find out which message is the next, as somebody else has queued or changed some';
+COMMENT ON COLUMN whatsapp.changed_lanes.change_id IS 'the greater, the later';
+COMMENT ON COLUMN whatsapp.changed_lanes.phone_number_id IS 'the number that messages are sent from';
+COMMENT ON COLUMN whatsapp.changed_lanes.recipient_key IS 'the recipient';
+
+CREATE TABLE whatsapp.tallies (
+	tally_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	phone_number_id text NOT NULL,
+	queued bigint NOT NULL,
+	not_due bigint NOT NULL,
+	sending bigint NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE whatsapp.tallies IS 'by how much the outbox has grown with each statement; the sum is how many rows there are. The background worker adds them up now and then';
+COMMENT ON COLUMN whatsapp.tallies.tally_id IS 'the greater, the later';
+COMMENT ON COLUMN whatsapp.tallies.phone_number_id IS 'the number that messages are sent from';
+COMMENT ON COLUMN whatsapp.tallies.queued IS 'rows in state queued';
+COMMENT ON COLUMN whatsapp.tallies.not_due IS 'those of them that wait for their time: send_after or retry_at';
+COMMENT ON COLUMN whatsapp.tallies.sending IS 'rows in state sending';
+
+CREATE FUNCTION whatsapp.in_sender() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'whatsapp_in_sender';
+COMMENT ON FUNCTION whatsapp.in_sender() IS 'whether this is the background worker that sends';
+
+CREATE FUNCTION whatsapp.lane_head(phone_number_id text, recipient_key text)
+RETURNS TABLE (id bigint, state text, priority integer)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT o.id, o.state, o.priority
+	FROM whatsapp.outbox o
+	WHERE o.phone_number_id = lane_head.phone_number_id AND o.recipient_key = lane_head.recipient_key
+		AND (o.state = 'sending' OR o.state = 'queued' AND (o.waits_for IS NULL OR o.waits_for = 'retry'))
+		AND o.type NOT IN ('mark_read', 'typing')
+	ORDER BY (o.state <> 'sending'), (- o.priority), o.id
+	LIMIT 1;
+END;
+COMMENT ON FUNCTION whatsapp.lane_head(text, text) IS 'the message from a number to a recipient that all others wait for: the one that is being sent, else the next of those that do not wait for their turn; no row if there is none';
+
+CREATE FUNCTION whatsapp.template_hold(phone_number_id text, type text, content jsonb)
+RETURNS TABLE (key text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT h.key
+	FROM whatsapp.holds h
+	WHERE h.phone_number_id = template_hold.phone_number_id AND h.kind = 'template'
+		AND h.key = whatsapp.template_key(template_hold.type, template_hold.content)
+		AND (h.until IS NULL OR h.until > now());
+END;
+COMMENT ON FUNCTION whatsapp.template_hold(text, text, jsonb) IS 'the hold that a message is under because of its template; no row if there is none';
+
+-- The settings keep plans from being made for a table of some other size: they
+-- are kept for as long as the session lasts.
+CREATE FUNCTION whatsapp.place_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+	scheduled bigint[];
+	held bigint[];
+	behind bigint[];
+BEGIN
+	INSERT INTO whatsapp.tallies (phone_number_id, queued, not_due, sending)
+	SELECT n.phone_number_id,
+		count(*) FILTER (WHERE n.state = 'queued'),
+		count(*) FILTER (WHERE n.state = 'queued' AND n.waits_for IN ('schedule', 'retry')),
+		count(*) FILTER (WHERE n.state = 'sending')
+	FROM new_rows n
+	WHERE n.state IN ('queued', 'sending') AND n.phone_number_id IS NOT NULL
+	GROUP BY n.phone_number_id;
+
+	SELECT array_agg(p.id) FILTER (WHERE p.place = 'schedule'),
+		array_agg(p.id) FILTER (WHERE p.place = 'hold'),
+		array_agg(p.id) FILTER (WHERE p.place = 'turn')
+	INTO scheduled, held, behind
+	FROM (
+		SELECT n.id,
+			CASE
+				WHEN n.send_after > now() THEN 'schedule'
+				WHEN n.type = 'template' AND EXISTS (
+					SELECT FROM whatsapp.template_hold(n.phone_number_id, n.type, n.content)) THEN 'hold'
+				WHEN n.type NOT IN ('mark_read', 'typing') AND h.id <> n.id THEN 'turn'
+			END AS place
+		FROM new_rows n
+		LEFT JOIN LATERAL whatsapp.lane_head(n.phone_number_id, n.recipient_key) h ON true
+		WHERE n.state = 'queued' AND n.waits_for IS NULL AND n.created_at = now()
+	) p
+	WHERE p.place IS NOT NULL;
+
+	IF scheduled IS NOT NULL THEN
+		UPDATE whatsapp.outbox o SET waits_for = 'schedule' WHERE o.id = ANY (scheduled);
+	END IF;
+	IF held IS NOT NULL THEN
+		UPDATE whatsapp.outbox o SET waits_for = 'hold' WHERE o.id = ANY (held);
+	END IF;
+	IF behind IS NOT NULL THEN
+		-- what they are behind may end before this is committed, and be none
+		-- the wiser
+		WITH placed AS (
+			UPDATE whatsapp.outbox o SET waits_for = 'turn' WHERE o.id = ANY (behind)
+			RETURNING o.phone_number_id, o.recipient_key
+		)
+		INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
+		SELECT DISTINCT p.phone_number_id, p.recipient_key
+		FROM placed p;
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.place_inserted() IS 'says what messages that are queued wait for, and counts them';
+
+CREATE TRIGGER place_inserted AFTER INSERT ON whatsapp.outbox
+	REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.place_inserted();
+ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER place_inserted;
+COMMENT ON TRIGGER place_inserted ON whatsapp.outbox IS 'says what messages that are queued wait for, and counts them';
+
+-- (No join of the old rows with the new ones: there may be one of them, or a
+-- million, and the plan is the same.)
+CREATE FUNCTION whatsapp.note_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO whatsapp.tallies (phone_number_id, queued, not_due, sending)
+	SELECT c.phone_number_id, sum(c.one * c.queued), sum(c.one * c.not_due), sum(c.one * c.sending)
+	FROM (
+		SELECT o.phone_number_id, -1 AS one, (o.state = 'queued')::integer AS queued,
+			(o.state = 'queued' AND coalesce(o.waits_for IN ('schedule', 'retry'), false))::integer AS not_due,
+			(o.state = 'sending')::integer AS sending
+		FROM old_rows o
+		UNION ALL
+		SELECT n.phone_number_id, 1, (n.state = 'queued')::integer,
+			(n.state = 'queued' AND coalesce(n.waits_for IN ('schedule', 'retry'), false))::integer,
+			(n.state = 'sending')::integer
+		FROM new_rows n
+	) c
+	WHERE c.phone_number_id IS NOT NULL
+	GROUP BY c.phone_number_id
+	HAVING sum(c.one * c.queued) <> 0 OR sum(c.one * c.not_due) <> 0 OR sum(c.one * c.sending) <> 0;
+
+	-- the background worker knows what it does
+	IF whatsapp.in_sender() THEN
+		RETURN NULL;
+	END IF;
+	INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
+	SELECT DISTINCT c.phone_number_id, c.recipient_key
+	FROM (
+		SELECT r.phone_number_id, r.recipient_key
+		FROM (
+			SELECT o.id, o.state, o.phone_number_id, o.recipient_key, o.priority, o.type FROM old_rows o
+			UNION ALL
+			SELECT n.id, n.state, n.phone_number_id, n.recipient_key, n.priority, n.type FROM new_rows n
+		) r
+		WHERE r.state IN ('queued', 'sending')
+		GROUP BY r.id, r.state, r.phone_number_id, r.recipient_key, r.priority, r.type
+		HAVING count(*) = 1
+	) c
+	WHERE c.phone_number_id IS NOT NULL AND c.recipient_key IS NOT NULL;
+	IF FOUND THEN
+		PERFORM whatsapp.wake_sender();
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.note_updated() IS 'counts messages whose state has changed, and notes whose order has';
+
+CREATE TRIGGER note_updated AFTER UPDATE ON whatsapp.outbox
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.note_updated();
+ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER note_updated;
+COMMENT ON TRIGGER note_updated ON whatsapp.outbox IS 'counts messages whose state has changed, and notes whose order has';
+
+CREATE FUNCTION whatsapp.note_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO whatsapp.tallies (phone_number_id, queued, not_due, sending)
+	SELECT o.phone_number_id,
+		- count(*) FILTER (WHERE o.state = 'queued'),
+		- count(*) FILTER (WHERE o.state = 'queued' AND o.waits_for IN ('schedule', 'retry')),
+		- count(*) FILTER (WHERE o.state = 'sending')
+	FROM old_rows o
+	WHERE o.state IN ('queued', 'sending') AND o.phone_number_id IS NOT NULL
+	GROUP BY o.phone_number_id;
+
+	INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
+	SELECT DISTINCT o.phone_number_id, o.recipient_key
+	FROM old_rows o
+	WHERE (o.state = 'sending' OR o.state = 'queued' AND (o.waits_for IS NULL OR o.waits_for = 'retry'))
+		AND o.phone_number_id IS NOT NULL AND o.recipient_key IS NOT NULL;
+	IF FOUND THEN
+		PERFORM whatsapp.wake_sender();
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.note_deleted() IS 'counts messages that are deleted, and notes whose order that changes';
+
+CREATE TRIGGER note_deleted AFTER DELETE ON whatsapp.outbox
+	REFERENCING OLD TABLE AS old_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.note_deleted();
+ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER note_deleted;
+COMMENT ON TRIGGER note_deleted ON whatsapp.outbox IS 'counts messages that are deleted, and notes whose order that changes';
+
+CREATE FUNCTION whatsapp.note_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM whatsapp.tallies;
+	DELETE FROM whatsapp.changed_lanes;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.note_truncated() IS 'counts no messages any more';
+
+CREATE TRIGGER note_truncated AFTER TRUNCATE ON whatsapp.outbox
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.note_truncated();
+ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER note_truncated;
+COMMENT ON TRIGGER note_truncated ON whatsapp.outbox IS 'counts no messages any more';
 
 -- What came of attempts, but for plain successes.
 
@@ -1880,7 +2195,7 @@ BEGIN
 	END IF;
 
 	UPDATE whatsapp.outbox o
-	SET state = 'queued', attempts = 0, deferrals = 0, retry_at = NULL, finished_at = NULL, failed_at = NULL,
+	SET state = 'queued', waits_for = NULL, attempts = 0, deferrals = 0, retry_at = NULL, finished_at = NULL, failed_at = NULL,
 		expires_at = CASE WHEN o.expires_at > now() THEN o.expires_at END
 	WHERE o.id = was.id;
 	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state) VALUES (was.id, was.attempts, 'by hand', 'queued');
@@ -2093,7 +2408,7 @@ INSERT INTO whatsapp.shipped_error_classes (code, subcode, details, class, wait,
 	(132008, 0, '', 'permanent', NULL, 'value of a parameter is not valid', NULL),
 	(132012, 0, '', 'permanent', NULL, 'parameter is not of the kind that the template has', NULL),
 	(132015, 0, '', 'hold_template', '1 hour', 'template is paused for its quality', NULL),
-	(132016, 0, '', 'permanent', NULL, 'template was disabled for good', NULL),
+	(132016, 0, '', 'hold_template', NULL, 'template was disabled', 'Cancel what is queued, or have the template approved again.'),
 	(132018, 0, '', 'permanent', NULL, 'parameter has newlines, tabs, or too many spaces', NULL),
 	(132068, 0, '', 'hold_template', '1 hour', 'flow is blocked', NULL),
 	(132069, 0, '', 'hold_template', '1 hour', 'flow is throttled', NULL),
@@ -2200,8 +2515,8 @@ COMMENT ON VIEW whatsapp.error_classes IS 'what is to be done about errors of Me
 COMMENT ON COLUMN whatsapp.error_classes.code IS 'Meta''s code of the error';
 COMMENT ON COLUMN whatsapp.error_classes.subcode IS 'only with this subcode; 0 for any';
 COMMENT ON COLUMN whatsapp.error_classes.details IS 'only if the details match this regular expression, in whatever case; empty for any';
-COMMENT ON COLUMN whatsapp.error_classes.class IS 'permanent: the message has failed. reroute: so it has, but there is another way to send it. suppress: so it has, and the recipient is to be left alone. retry: it is tried again, later each time, up to whatsapp.max_attempts; retry_few: up to three times; wait: after that time. These do not count as an attempt: pair (the recipient gets too much: 1, 4, 16, 64 … seconds), slow_number and slow_account (the number, or the account, pauses for that time), hold_template (the message waits), hold_number, hold_account and token (the number, all of the account, or all with that access token pause, until somebody resumes them, or sets another token)';
-COMMENT ON COLUMN whatsapp.error_classes.wait IS 'how long to wait at least before it is sent again. NULL is, of hold_number and hold_account, until somebody resumes it; of others that wait, longer each time, up to some minutes';
+COMMENT ON COLUMN whatsapp.error_classes.class IS 'permanent: the message has failed. reroute: so it has, but there is another way to send it. suppress: so it has, and the recipient is to be left alone. retry: it is tried again, later each time, up to whatsapp.max_attempts; retry_few: up to three times; wait: after that time. These do not count as an attempt: pair (the recipient gets too much: messages to it are held, for 1, 4, 16, 64 … seconds), slow_number and slow_account (the number, or the account, is held for that time, and is slower for a while), hold_template (messages of the template wait), hold_number, hold_account and token (the number, all of the account, or all with that access token are held, until somebody resumes them, or sets another token). What is held is in whatsapp.holds';
+COMMENT ON COLUMN whatsapp.error_classes.wait IS 'how long to wait at least before it is sent again. NULL is, of hold_template, hold_number and hold_account, until somebody resumes it; of others that wait, longer each time, up to some minutes';
 COMMENT ON COLUMN whatsapp.error_classes.meaning IS 'what the error says';
 COMMENT ON COLUMN whatsapp.error_classes.hint IS 'what people can do about it';
 COMMENT ON COLUMN whatsapp.error_classes.is_yours IS 'whether it is as you have decided';
@@ -2296,20 +2611,11 @@ LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_max_attempts';
 COMMENT ON FUNCTION whatsapp.max_attempts() IS 'the setting whatsapp.max_attempts';
 
-CREATE FUNCTION whatsapp.request_url(o whatsapp.outbox) RETURNS text
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-	SELECT whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages'
-	FROM whatsapp.numbers n
-	WHERE n.phone_number_id = o.phone_number_id;
-END;
-COMMENT ON FUNCTION whatsapp.request_url(whatsapp.outbox) IS 'the URL that a message is sent to';
-
 -- wa1.<row>.<attempt>.<nonce>: at most 52 characters, which is why
 -- callback_data may have 460.
 CREATE FUNCTION whatsapp.callback_token(o whatsapp.outbox) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 'wa1.' || o.id || '.' || o.attempts || '.' || o.nonce;
+RETURN 'wa1.' || o.id::text || '.' || o.attempts::text || '.' || o.nonce;
 COMMENT ON FUNCTION whatsapp.callback_token(whatsapp.outbox) IS 'what an attempt to send a message has in biz_opaque_callback_data, in front of callback_data and a dot: by it a status tells which attempt it is of. NULL before the first';
 
 CREATE FUNCTION whatsapp.callback_data(told text) RETURNS text
@@ -2337,62 +2643,136 @@ RETURN jsonb_strip_nulls(jsonb_build_object(
 	|| jsonb_build_object(o.type, coalesce(o.content, jsonb_build_object('body', o.body)));
 COMMENT ON FUNCTION whatsapp.request_body(whatsapp.outbox) IS 'what is sent for a message; the content goes under the key that is named like the type, so that new types need no change here';
 
+-- How fast, and whether at all.
+
+CREATE FUNCTION whatsapp.rate(messages_per_second integer, rate double precision, until timestamptz) RETURNS double precision
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+	WHEN rate IS NULL OR rate >= messages_per_second THEN messages_per_second
+	ELSE rate + (messages_per_second - rate) * greatest(least(extract(epoch FROM now() - until)::double precision / 60, 1), 0)
+END;
+COMMENT ON FUNCTION whatsapp.rate(integer, double precision, timestamptz) IS 'how many messages a second are sent from a number that was too fast: that rate at first, when its hold has ended, and within a minute as many as before';
+
+CREATE FUNCTION whatsapp.open_numbers()
+RETURNS TABLE (phone_number_id text, rate double precision)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT n.phone_number_id, coalesce(h.rate, n.messages_per_second)
+	FROM whatsapp.numbers n
+	LEFT JOIN LATERAL (
+		SELECT min(whatsapp.rate(n.messages_per_second, l.rate, l.until)) AS rate,
+			bool_or(l.until IS NULL OR l.until > now()) AS is_held
+		FROM whatsapp.holds l
+		WHERE l.phone_number_id = n.phone_number_id AND l.kind IN ('number', 'account')
+	) h ON true
+	WHERE n.state = 'active' AND h.is_held IS NOT TRUE
+		AND EXISTS (
+			SELECT FROM whatsapp.secrets s
+			WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$');
+END;
+COMMENT ON FUNCTION whatsapp.open_numbers() IS 'the numbers that may send now, and how many messages in a second';
+
+CREATE FUNCTION whatsapp.is_opted_out(o whatsapp.outbox) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT EXISTS (
+		SELECT FROM whatsapp.user_preferences u
+		WHERE u.phone_number_id = o.phone_number_id AND u.category = 'marketing_messages' AND u.value = 'stop'
+			AND (u.participant = ltrim(o.recipient_key, '+') OR u.wa_id = ltrim(o.recipient_key, '+'))
+	) AND EXISTS (
+		SELECT FROM whatsapp.templates t
+		JOIN whatsapp.numbers n ON n.waba_id = t.waba_id
+		WHERE n.phone_number_id = o.phone_number_id AND upper(t.category) = 'MARKETING'
+			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', ''));
+END;
+COMMENT ON FUNCTION whatsapp.is_opted_out(whatsapp.outbox) IS 'whether a message is of a marketing template, as far as webhooks have told, and its recipient wants none';
+
+-- What may leave now is read number by number, up to the limit of each, and
+-- taken in turns.  The background worker knows how far it has read: up to
+-- after_priorities and after_ids there are only rows that it has been told of
+-- (released), or will find when it begins anew.  That matters when the rows
+-- that have left are still in the index, as somebody has an old snapshot.
+
+CREATE FUNCTION whatsapp.front_rows(max_rows integer, phone_number_ids text[], limits integer[],
+	after_priorities integer[], after_ids bigint[], released bigint[], but_for bigint[])
+RETURNS SETOF bigint
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH number AS MATERIALIZED (
+		SELECT n.phone_number_id, l.ord, least(coalesce(l.max_rows, front_rows.max_rows), front_rows.max_rows) AS max_rows,
+			coalesce(- l.priority, -2147483648) AS priority, coalesce(l.id, 0) AS id
+		FROM whatsapp.open_numbers() n
+		LEFT JOIN unnest(phone_number_ids, limits, after_priorities, after_ids)
+			WITH ORDINALITY l (phone_number_id, max_rows, priority, id, ord) ON l.phone_number_id = n.phone_number_id
+		WHERE phone_number_ids IS NULL OR l.phone_number_id IS NOT NULL
+	), found AS (
+		SELECT q.id, - q.priority AS urgency, n.phone_number_id, n.ord, n.max_rows
+		FROM whatsapp.outbox q
+		JOIN number n ON n.phone_number_id = q.phone_number_id
+		WHERE q.id = ANY (released) AND q.state = 'queued' AND q.waits_for IS NULL
+		UNION
+		SELECT f.id, f.urgency, n.phone_number_id, n.ord, n.max_rows
+		FROM number n
+		CROSS JOIN LATERAL (
+			(SELECT q.id, - q.priority AS urgency
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = n.phone_number_id AND q.state = 'queued' AND q.waits_for IS NULL
+				AND - q.priority < n.priority AND q.id <> ALL (but_for)
+			ORDER BY - q.priority, q.id
+			LIMIT n.max_rows)
+			UNION ALL
+			(SELECT q.id, - q.priority
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = n.phone_number_id AND q.state = 'queued' AND q.waits_for IS NULL
+				AND (- q.priority, q.id) > (n.priority, n.id) AND q.id <> ALL (but_for)
+			ORDER BY - q.priority, q.id
+			LIMIT n.max_rows)
+		) f
+	)
+	SELECT t.id
+	FROM (
+		SELECT f.id, f.urgency, f.ord, f.phone_number_id, f.max_rows,
+			row_number() OVER (PARTITION BY f.phone_number_id ORDER BY f.urgency, f.id) AS nth
+		FROM found f
+	) t
+	WHERE t.nth <= t.max_rows
+	ORDER BY t.nth, t.ord, t.urgency, t.id
+	LIMIT front_rows.max_rows;
+END;
+COMMENT ON FUNCTION whatsapp.front_rows(integer, text[], integer[], integer[], bigint[], bigint[], bigint[]) IS 'rows that may leave now, up to so many, but for those listed: of each number so many, in the order of priority and id; from all numbers if none are given';
+
 CREATE FUNCTION whatsapp.claim(max_rows integer, one_by_one boolean DEFAULT false,
-	OUT outbox_id bigint, OUT nonce text, OUT url text, OUT access_token text, OUT body text)
+	phone_number_ids text[] DEFAULT NULL, limits integer[] DEFAULT NULL,
+	after_priorities integer[] DEFAULT NULL, after_ids bigint[] DEFAULT NULL, released bigint[] DEFAULT '{}',
+	OUT what text, OUT outbox_id bigint, OUT phone_number_id text, OUT priority integer,
+	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz)
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
+#variable_conflict use_column
 DECLARE
-	expired bigint[];
 	due bigint[];
 	unchangeable bigint[] := '{}';
 	row_id bigint;
 	objection text;
 	is_any_claimed boolean := false;
 BEGIN
-	UPDATE whatsapp.numbers n
-	SET state = 'active', paused_reason = NULL, paused_class = NULL, paused_until = NULL
-	WHERE n.phone_number_id = ANY (ARRAY(
-		SELECT p.phone_number_id
-		FROM whatsapp.numbers p
-		WHERE p.state = 'paused' AND p.paused_until <= now()
-		FOR UPDATE SKIP LOCKED));
-
-	expired := ARRAY(
-		SELECT q.id
-		FROM whatsapp.outbox q
-		WHERE q.state = 'queued' AND q.expires_at <= now()
-		ORDER BY q.expires_at
-		LIMIT max_rows
-		FOR UPDATE SKIP LOCKED);
-
 	IF NOT one_by_one THEN
-		UPDATE whatsapp.outbox o
-		SET state = 'expired', finished_at = now()
-		WHERE o.id = ANY (expired);
 		RETURN QUERY
 		SELECT r.*
-		FROM whatsapp.claim_rows(ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows, '{}') d (id))) r;
+		FROM whatsapp.claim_rows(ARRAY(
+			SELECT f.id
+			FROM whatsapp.front_rows(max_rows, phone_number_ids, limits, after_priorities, after_ids, released, '{}') f (id))) r;
 		RETURN;
 	END IF;
 
 	-- something of one row had the claim of all fail: that row waits
-	FOREACH row_id IN ARRAY expired LOOP
-		BEGIN
-			UPDATE whatsapp.outbox o
-			SET state = 'expired', finished_at = now()
-			WHERE o.id = row_id;
-		EXCEPTION WHEN OTHERS THEN
-			-- it is not sent, and will be met again
-			RAISE WARNING USING
-				MESSAGE = format('outbox row %s has expired, and cannot be changed to say so: %s', row_id, SQLERRM),
-				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
-		END;
-	END LOOP;
 	LOOP
-		due := ARRAY(SELECT d.id FROM whatsapp.lock_due_rows(max_rows, unchangeable) d (id));
+		due := ARRAY(
+			SELECT f.id
+			FROM whatsapp.front_rows(max_rows, phone_number_ids, limits, after_priorities, after_ids, released, unchangeable) f (id));
 		FOREACH row_id IN ARRAY due LOOP
 			BEGIN
 				RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(ARRAY[row_id]) r;
@@ -2401,7 +2781,7 @@ BEGIN
 				objection := SQLERRM;
 				BEGIN
 					UPDATE whatsapp.outbox o
-					SET retry_at = now() + interval '1 minute', error = objection
+					SET waits_for = 'retry', retry_at = now() + interval '1 minute', error = objection
 					WHERE o.id = row_id;
 				EXCEPTION WHEN OTHERS THEN
 					-- it cannot even be changed to wait, so it will be met again
@@ -2416,66 +2796,449 @@ BEGIN
 		EXIT WHEN is_any_claimed OR due = '{}' OR cardinality(unchangeable) >= 10000;
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION whatsapp.claim(integer, boolean) IS 'for the background worker: takes up to so many rows that are due, all at once or each by itself, and says what to send for them; rows that cannot be sent as they are have failed';
-
-CREATE FUNCTION whatsapp.lock_due_rows(max_rows integer, but_for bigint[]) RETURNS SETOF bigint
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RETURN QUERY
-	SELECT q.id
-	FROM whatsapp.outbox q
-	WHERE q.state = 'queued'
-		AND q.id <> ALL (but_for)
-		AND q.phone_number_id IN (
-			SELECT n.phone_number_id
-			FROM whatsapp.numbers n
-			WHERE n.state = 'active' AND EXISTS (
-				SELECT FROM whatsapp.secrets s
-				WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$'))
-		AND (q.send_after IS NULL OR q.send_after <= now())
-		AND (q.retry_at IS NULL OR q.retry_at <= now())
-		AND (q.expires_at IS NULL OR q.expires_at > now())
-	ORDER BY q.priority DESC, q.id
-	LIMIT max_rows
-	FOR UPDATE OF q SKIP LOCKED;
-END $$;
-COMMENT ON FUNCTION whatsapp.lock_due_rows(integer, bigint[]) IS 'locks rows that are due, the first of them up to so many, but for those listed and those that others have locked';
+COMMENT ON FUNCTION whatsapp.claim(integer, boolean, text[], integer[], integer[], bigint[], bigint[]) IS 'for the background worker: takes up to so many rows that may leave now, of each number up to so many, all at once or each by itself. What tells what became of a row: send, and how; moved, as it may not leave after all; released, of others that may leave instead';
 
 CREATE FUNCTION whatsapp.claim_rows(ids bigint[],
-	OUT outbox_id bigint, OUT nonce text, OUT url text, OUT access_token text, OUT body text)
+	OUT what text, OUT outbox_id bigint, OUT phone_number_id text, OUT priority integer,
+	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz)
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+DECLARE
+	claimed bigint[];
+	moved bigint[];
+	left_numbers text[];
+	left_recipients text[];
 BEGIN
+	WITH free AS MATERIALIZED (
+		SELECT o AS o
+		FROM whatsapp.outbox o
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND o.waits_for IS NULL
+		ORDER BY o.id
+		FOR UPDATE SKIP LOCKED
+	), judged AS MATERIALIZED (
+		SELECT (f.o).id AS id, (f.o).phone_number_id AS phone_number_id, (f.o).recipient_key AS recipient_key,
+			p.until AS held_until,
+			CASE
+				WHEN (f.o).expires_at <= now() THEN 'expired'
+				WHEN NOT whatsapp.is_sendable(f.o) THEN 'failed'
+				WHEN (f.o).send_after > now() THEN 'schedule'
+				WHEN (f.o).type NOT IN ('mark_read', 'typing') AND h.id <> (f.o).id THEN 'turn'
+				WHEN (f.o).type = 'template' AND EXISTS (
+					SELECT FROM whatsapp.template_hold((f.o).phone_number_id, (f.o).type, (f.o).content)) THEN 'hold'
+				WHEN (f.o).type = 'template' AND whatsapp.is_opted_out(f.o) THEN 'opted out'
+				WHEN (f.o).retry_at > now() OR p.until > now() THEN 'retry'
+				ELSE 'sending'
+			END AS verdict
+		FROM free f
+		LEFT JOIN LATERAL whatsapp.lane_head((f.o).phone_number_id, (f.o).recipient_key) h ON true
+		LEFT JOIN LATERAL (
+			SELECT l.until
+			FROM whatsapp.holds l
+			WHERE l.phone_number_id = (f.o).phone_number_id AND l.kind = 'pair' AND l.key = (f.o).recipient_key
+				AND (f.o).type NOT IN ('mark_read', 'typing')
+		) p ON true
+	), changed AS (
+		UPDATE whatsapp.outbox o
+		SET state = CASE
+				WHEN j.verdict IN ('sending', 'expired', 'failed') THEN j.verdict
+				WHEN j.verdict = 'opted out' THEN 'failed'
+				ELSE 'queued'
+			END,
+			waits_for = CASE WHEN j.verdict IN ('schedule', 'turn', 'hold', 'retry') THEN j.verdict END,
+			attempts = o.attempts + (j.verdict = 'sending')::integer,
+			claimed_at = CASE WHEN j.verdict = 'sending' THEN now() ELSE o.claimed_at END,
+			nonce = CASE WHEN j.verdict = 'sending' THEN substr(replace(gen_random_uuid()::text, '-', ''), 1, 16) ELSE o.nonce END,
+			retry_at = CASE WHEN j.verdict = 'retry' THEN greatest(o.retry_at, j.held_until) ELSE o.retry_at END,
+			finished_at = CASE WHEN j.verdict IN ('expired', 'failed', 'opted out') THEN now() END,
+			failed_at = CASE WHEN j.verdict IN ('failed', 'opted out') THEN now() END,
+			error_code = CASE WHEN j.verdict = 'opted out' THEN 131050 ELSE o.error_code END,
+			error = CASE j.verdict
+				WHEN 'failed' THEN 'The row has no recipient that is valid, or no body or content.'
+				WHEN 'opted out' THEN 'The recipient wants no marketing messages.'
+				ELSE o.error
+			END
+		FROM judged j
+		WHERE o.id = j.id
+		RETURNING o.id, o.state, o.waits_for, o.phone_number_id, o.recipient_key
+	)
+	SELECT array_agg(c.id) FILTER (WHERE c.state = 'sending'),
+		array_agg(c.id) FILTER (WHERE c.state <> 'sending'),
+		array_agg(c.phone_number_id) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn'),
+		array_agg(c.recipient_key) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn')
+	INTO claimed, moved, left_numbers, left_recipients
+	FROM changed c;
+
+	IF moved IS NOT NULL THEN
+		RETURN QUERY
+		SELECT 'moved', m.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz
+		FROM unnest(moved) m (id);
+	END IF;
+	IF left_numbers IS NOT NULL THEN
+		PERFORM whatsapp.hold_behind(moved);
+		RETURN QUERY
+		SELECT 'released', a.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz
+		FROM unnest(whatsapp.advance(left_numbers, left_recipients)) a (id);
+	END IF;
 	RETURN QUERY
 	WITH sender AS MATERIALIZED (
-		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value
-		FROM whatsapp.secrets s
+		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value AS access_token,
+			whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages' AS url
+		FROM whatsapp.numbers n
+		JOIN whatsapp.secrets s ON s.phone_number_id = n.phone_number_id
 		WHERE s.kind = 'access_token' AND s.value ~ '^[!-~]+$'
-		ORDER BY s.phone_number_id, s.secret_id DESC
-	), claimed AS (
-		UPDATE whatsapp.outbox o
-		SET state = CASE WHEN whatsapp.is_sendable(o) THEN 'sending' ELSE 'failed' END,
-			attempts = o.attempts + 1, claimed_at = now(),
-			nonce = substr(replace(gen_random_uuid()::text, '-', ''), 1, 16),
-			finished_at = CASE WHEN NOT whatsapp.is_sendable(o) THEN now() END,
-			failed_at = CASE WHEN NOT whatsapp.is_sendable(o) THEN now() END,
-			error = CASE WHEN whatsapp.is_sendable(o) THEN o.error
-				ELSE 'The row has no recipient that is valid, or no body or content.' END
-		WHERE o.id = ANY (ids)
-		RETURNING o.*
+		ORDER BY n.phone_number_id, s.secret_id DESC
 	)
-	SELECT c.id, c.nonce, whatsapp.request_url(c::whatsapp.outbox), a.value,
-		whatsapp.request_body(c::whatsapp.outbox)::text
-	FROM claimed c
+	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce, a.url, a.access_token, whatsapp.request_body(c)::text, c.expires_at
+	FROM whatsapp.outbox c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
-	WHERE c.state = 'sending'
+	WHERE c.id = ANY (claimed)
 	ORDER BY c.priority DESC, c.id;
 END $$;
-COMMENT ON FUNCTION whatsapp.claim_rows(bigint[]) IS 'does the work of whatsapp.claim(), for rows that are locked';
+COMMENT ON FUNCTION whatsapp.claim_rows(bigint[]) IS 'does the work of whatsapp.claim(): makes sure of each row, that nobody else has locked, that it may leave now';
+
+CREATE FUNCTION whatsapp.hold_behind(ids bigint[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	alike bigint[];
+BEGIN
+	alike := ARRAY(
+		SELECT t.id
+		FROM whatsapp.outbox o
+		CROSS JOIN LATERAL (
+			SELECT q.id, q.type, q.content
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = o.phone_number_id AND q.recipient_key = o.recipient_key
+				AND q.state = 'queued' AND q.waits_for = 'turn' AND q.type NOT IN ('mark_read', 'typing')
+			ORDER BY - q.priority, q.id
+			LIMIT 1000
+		) t
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND o.waits_for = 'hold'
+			AND whatsapp.template_key(t.type, t.content) = whatsapp.template_key(o.type, o.content));
+	IF alike <> '{}' THEN
+		PERFORM whatsapp.move_rows(alike, 'hold');
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.hold_behind(bigint[]) IS 'has others to the same recipients wait along with messages that wait as their template is held, if they are of that, too: as nothing else is to wait for it';
+
+CREATE FUNCTION whatsapp.move_rows(ids bigint[], waits_for text) RETURNS bigint[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	free bigint[];
+	moved bigint[] := '{}';
+	row_id bigint;
+BEGIN
+	free := ARRAY(
+		SELECT o.id
+		FROM whatsapp.outbox o
+		WHERE o.id = ANY (ids) AND o.state = 'queued'
+		ORDER BY o.id
+		FOR UPDATE SKIP LOCKED);
+	BEGIN
+		UPDATE whatsapp.outbox o SET waits_for = move_rows.waits_for WHERE o.id = ANY (free);
+		RETURN free;
+	EXCEPTION WHEN OTHERS THEN
+		-- something of one row is to blame
+		NULL;
+	END;
+	FOREACH row_id IN ARRAY free LOOP
+		BEGIN
+			UPDATE whatsapp.outbox o SET waits_for = move_rows.waits_for WHERE o.id = row_id;
+			moved := moved || row_id;
+		EXCEPTION WHEN OTHERS THEN
+			RAISE WARNING USING
+				MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, SQLERRM),
+				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+		END;
+	END LOOP;
+	RETURN moved;
+END $$;
+COMMENT ON FUNCTION whatsapp.move_rows(bigint[], text) IS 'changes what messages wait for that are queued, and returns those for which it could: not those that others have locked, nor those of which something objects';
+
+CREATE FUNCTION whatsapp.advance(phone_number_ids text[], recipient_keys text[]) RETURNS bigint[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	coming bigint[];
+	advanced bigint[];
+BEGIN
+	coming := ARRAY(
+		SELECT t.id
+		FROM (
+			SELECT DISTINCT u.phone_number_id, u.recipient_key
+			FROM unnest(phone_number_ids, recipient_keys) u (phone_number_id, recipient_key)
+		) l
+		CROSS JOIN LATERAL (
+			SELECT q.id, q.priority
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
+				AND q.state = 'queued' AND q.waits_for = 'turn' AND q.type NOT IN ('mark_read', 'typing')
+			ORDER BY - q.priority, q.id
+			LIMIT 1
+		) t
+		LEFT JOIN LATERAL whatsapp.lane_head(l.phone_number_id, l.recipient_key) h ON true
+		WHERE h.id IS NULL OR h.state <> 'sending' AND (- t.priority, t.id) < (- h.priority, h.id));
+	IF coming = '{}' THEN
+		RETURN coming;
+	END IF;
+
+	advanced := whatsapp.move_rows(coming, NULL);
+	-- what somebody has locked is for later
+	IF cardinality(advanced) < cardinality(coming) THEN
+		INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
+		SELECT o.phone_number_id, o.recipient_key
+		FROM whatsapp.outbox o
+		WHERE o.id = ANY (coming) AND o.id <> ALL (advanced);
+	END IF;
+	RETURN advanced;
+END $$;
+COMMENT ON FUNCTION whatsapp.advance(text[], text[]) IS 'has the next message to each of these recipients leave, if none is before it, and returns which these are';
+
+CREATE FUNCTION whatsapp.tend(max_rows integer, OUT what text, OUT outbox_id bigint, OUT at timestamptz)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+#variable_conflict use_column
+DECLARE
+	rows bigint[];
+	fronts bigint[];
+	behind bigint[];
+	row_id bigint;
+	number_ids text[];
+	recipients text[];
+	held record;
+	next timestamptz;
+BEGIN
+	UPDATE whatsapp.numbers n
+	SET state = 'active', paused_reason = NULL, paused_until = NULL
+	WHERE n.phone_number_id = ANY (ARRAY(
+		SELECT p.phone_number_id
+		FROM whatsapp.numbers p
+		WHERE p.state = 'paused' AND p.paused_until <= now()
+		FOR UPDATE SKIP LOCKED));
+	DELETE FROM whatsapp.holds h
+	WHERE (h.phone_number_id, h.kind, h.key) IN (
+		SELECT l.phone_number_id, l.kind, l.key
+		FROM whatsapp.holds l
+		WHERE l.until + CASE WHEN l.kind = 'pair' THEN interval '1 hour' WHEN l.rate IS NOT NULL THEN interval '1 minute' ELSE interval '0' END
+			<= now()
+		FOR UPDATE SKIP LOCKED);
+
+	-- too late
+	rows := ARRAY(
+		SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.state = 'queued' AND q.expires_at <= now()
+		ORDER BY q.expires_at
+		LIMIT max_rows
+		FOR UPDATE SKIP LOCKED);
+	IF rows <> '{}' THEN
+		SELECT array_agg(e.phone_number_id), array_agg(e.recipient_key)
+		INTO number_ids, recipients
+		FROM whatsapp.expire_rows(rows) e (phone_number_id, recipient_key);
+	END IF;
+
+	-- it is time, or they are held no more: these are in front, unless others are
+	fronts := ARRAY(
+		SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
+			AND coalesce(greatest(q.send_after, q.retry_at), '-infinity') <= now()
+		ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity')
+		LIMIT max_rows);
+	FOR held IN
+		WITH RECURSIVE k (phone_number_id, key) AS (
+			(SELECT q.phone_number_id, whatsapp.template_key(q.type, q.content)
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'hold'
+			ORDER BY q.phone_number_id, whatsapp.template_key(q.type, q.content)
+			LIMIT 1)
+			UNION ALL
+			SELECT n.*
+			FROM k
+			CROSS JOIN LATERAL (
+				SELECT q.phone_number_id, whatsapp.template_key(q.type, q.content)
+				FROM whatsapp.outbox q
+				WHERE q.state = 'queued' AND q.waits_for = 'hold'
+					AND (q.phone_number_id, whatsapp.template_key(q.type, q.content)) > (k.phone_number_id, k.key)
+				ORDER BY q.phone_number_id, whatsapp.template_key(q.type, q.content)
+				LIMIT 1
+			) n
+		)
+		SELECT k.phone_number_id, k.key
+		FROM k
+		WHERE NOT EXISTS (
+			SELECT FROM whatsapp.holds h
+			WHERE h.phone_number_id = k.phone_number_id AND h.kind = 'template' AND h.key = k.key
+				AND (h.until IS NULL OR h.until > now()))
+	LOOP
+		fronts := fronts || ARRAY(
+			SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'hold'
+				AND q.phone_number_id = held.phone_number_id AND whatsapp.template_key(q.type, q.content) = held.key
+			LIMIT max_rows);
+	END LOOP;
+	IF fronts <> '{}' THEN
+		fronts := whatsapp.move_rows(fronts, NULL);
+		behind := ARRAY(
+			SELECT o.id
+			FROM whatsapp.outbox o
+			CROSS JOIN LATERAL whatsapp.lane_head(o.phone_number_id, o.recipient_key) h
+			WHERE o.id = ANY (fronts) AND h.id <> o.id AND o.type NOT IN ('mark_read', 'typing'));
+		IF behind <> '{}' THEN
+			behind := whatsapp.move_rows(behind, 'turn');
+		END IF;
+	END IF;
+
+	-- what others have changed
+	WITH changed AS (
+		DELETE FROM whatsapp.changed_lanes c
+		WHERE c.change_id = ANY (ARRAY(
+			SELECT l.change_id FROM whatsapp.changed_lanes l ORDER BY l.change_id LIMIT max_rows))
+		RETURNING c.phone_number_id, c.recipient_key
+	)
+	SELECT number_ids || array_agg(c.phone_number_id), recipients || array_agg(c.recipient_key)
+	INTO number_ids, recipients
+	FROM changed c;
+	IF number_ids IS NOT NULL THEN
+		RETURN QUERY
+		SELECT 'released', a.id, NULL::timestamptz
+		FROM unnest(whatsapp.advance(number_ids, recipients)) a (id);
+	END IF;
+	RETURN QUERY
+	SELECT 'released', f.id, NULL::timestamptz
+	FROM unnest(fronts) f (id)
+	WHERE behind IS NULL OR f.id <> ALL (behind);
+
+	PERFORM whatsapp.add_up_tallies();
+
+	-- and when there will be something again
+	SELECT least(
+		(SELECT min(n.paused_until) FROM whatsapp.numbers n WHERE n.state = 'paused'),
+		(SELECT min(h.until) FROM whatsapp.holds h WHERE h.until > now()),
+		(SELECT q.expires_at FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.expires_at IS NOT NULL ORDER BY q.expires_at LIMIT 1),
+		(SELECT coalesce(greatest(q.send_after, q.retry_at), '-infinity') FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
+			ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity') LIMIT 1),
+		(SELECT now() FROM whatsapp.changed_lanes LIMIT 1))
+	INTO next;
+	RETURN QUERY SELECT 'next', NULL::bigint, next WHERE next IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.tend(integer) IS 'for the background worker: sees to what the clock and others have changed, up to so many rows of each kind: numbers and holds whose time is over, rows that have expired or are due, and recipients to whom another message is the next. What tells of rows that may leave now (released), and when there is something to see to again (next)';
+
+CREATE FUNCTION whatsapp.expire_rows(ids bigint[])
+RETURNS TABLE (phone_number_id text, recipient_key text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	row_id bigint;
+BEGIN
+	BEGIN
+		RETURN QUERY
+		UPDATE whatsapp.outbox o
+		SET state = 'expired', finished_at = now()
+		WHERE o.id = ANY (ids)
+		RETURNING o.phone_number_id, o.recipient_key;
+		RETURN;
+	EXCEPTION WHEN OTHERS THEN
+		-- something of one row is to blame
+		NULL;
+	END;
+	FOREACH row_id IN ARRAY ids LOOP
+		BEGIN
+			RETURN QUERY
+			UPDATE whatsapp.outbox o
+			SET state = 'expired', finished_at = now()
+			WHERE o.id = row_id
+			RETURNING o.phone_number_id, o.recipient_key;
+		EXCEPTION WHEN OTHERS THEN
+			-- it is not sent, and will be met again
+			RAISE WARNING USING
+				MESSAGE = format('outbox row %s has expired, and cannot be changed to say so: %s', row_id, SQLERRM),
+				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+		END;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.expire_rows(bigint[]) IS 'says of messages that are queued, and are locked, that they have expired, and returns to whom others may go now';
+
+CREATE FUNCTION whatsapp.add_up_tallies() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF (SELECT count(*) FROM (SELECT FROM whatsapp.tallies a LIMIT 100) few) < 100 THEN
+		RETURN;
+	END IF;
+	WITH added AS (
+		DELETE FROM whatsapp.tallies
+		RETURNING phone_number_id, queued, not_due, sending
+	)
+	INSERT INTO whatsapp.tallies (phone_number_id, queued, not_due, sending)
+	SELECT a.phone_number_id, sum(a.queued), sum(a.not_due), sum(a.sending)
+	FROM added a
+	GROUP BY a.phone_number_id;
+END $$;
+COMMENT ON FUNCTION whatsapp.add_up_tallies() IS 'for the background worker: adds up whatsapp.tallies, if there are many of them';
+
+CREATE FUNCTION whatsapp.count_rows() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- by the indexes, one after the other, as there may be many that are done
+	WITH counted AS (
+		SELECT c.phone_number_id, sum(c.queued) AS queued, sum(c.not_due) AS not_due, sum(c.sending) AS sending
+		FROM (
+			SELECT o.phone_number_id, 1 AS queued, 0 AS not_due, 0 AS sending
+			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for IS NULL
+			UNION ALL
+			SELECT o.phone_number_id, 1, 0, 0
+			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'turn' AND o.type NOT IN ('mark_read', 'typing')
+			UNION ALL
+			SELECT o.phone_number_id, 1, 0, 0
+			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'hold'
+			UNION ALL
+			SELECT o.phone_number_id, 1, 1, 0
+			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for IN ('schedule', 'retry')
+			UNION ALL
+			SELECT o.phone_number_id, 0, 0, 1
+			FROM whatsapp.outbox o WHERE o.state = 'sending'
+		) c
+		WHERE c.phone_number_id IS NOT NULL
+		GROUP BY c.phone_number_id
+	), forgotten AS (
+		DELETE FROM whatsapp.tallies
+	)
+	INSERT INTO whatsapp.tallies (phone_number_id, queued, not_due, sending)
+	SELECT c.phone_number_id, c.queued, c.not_due, c.sending
+	FROM counted c;
+END $$;
+COMMENT ON FUNCTION whatsapp.count_rows() IS 'for the background worker, when it starts: counts messages anew';
+
+CREATE FUNCTION whatsapp.withdraw(ids bigint[]) RETURNS SETOF bigint
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT o.id
+	FROM whatsapp.outbox o
+	WHERE o.id = ANY (ids) AND (
+		o.phone_number_id NOT IN (SELECT n.phone_number_id FROM whatsapp.open_numbers() n)
+		OR o.type = 'template' AND whatsapp.is_opted_out(o)
+		OR EXISTS (SELECT FROM whatsapp.template_hold(o.phone_number_id, o.type, o.content)));
+END;
+COMMENT ON FUNCTION whatsapp.withdraw(bigint[]) IS 'for the background worker: which of these messages, that have been claimed and of which nothing has left yet, may not leave any more';
 
 CREATE FUNCTION whatsapp.is_sendable(o whatsapp.outbox) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2491,7 +3254,6 @@ RETURN greatest(
 		WHEN class = 'not read' THEN interval '100 ms' * power(2, least(deferrals, 6)) * (0.5 + random() / 2)
 		WHEN class IN ('retry', 'retry_few') OR class = 'wait' AND wait IS NULL
 			THEN interval '1 second' * least(power(2, least(attempts, 10)), 300) * (0.5 + random() / 2)
-		-- the number may be locked, and so not be paused
 		WHEN wait IS NULL THEN interval '1 second' * least(power(2, least(deferrals, 10)), 60) * (0.5 + random() / 2)
 	END,
 	wait * (1 + random() / 10),
@@ -2508,7 +3270,7 @@ AS $$
 DECLARE
 	told jsonb := CASE WHEN jsonb_typeof(reply -> 'error') = 'object' THEN reply -> 'error' END;
 BEGIN
-	IF outcome IN ('not sent', 'not read') THEN
+	IF outcome IN ('not sent', 'not read', 'withdrawn') THEN
 		state := 'queued';
 		class := outcome;
 		RETURN;
@@ -2544,11 +3306,12 @@ BEGIN
 		ELSE 'queued'
 	END;
 END $$;
-COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, not read, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
+COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, not read, withdrawn, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
 
 CREATE FUNCTION whatsapp.record(outbox_ids bigint[], nonces text[], outcomes text[],
-	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[])
-RETURNS SETOF bigint
+	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[],
+	OUT what text, OUT outbox_id bigint)
+RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
@@ -2557,24 +3320,26 @@ DECLARE
 	sent bigint[];
 	wa_ids text[];
 	user_ids text[];
+	left_numbers text[];
+	left_recipients text[];
 	troubles jsonb;
 	unheard_of integer[];
-	trouble record;
 BEGIN
 	WITH result AS MATERIALIZED (
 		SELECT r.*
 		FROM unnest(outbox_ids, nonces, outcomes, http_statuses, replies, errors, retry_afters)
 			r (id, nonce, outcome, http_status, reply, error, retry_after)
 	), free AS MATERIALIZED (
-		SELECT r.*, o.phone_number_id, o.state, o.attempts, o.deferrals, o.claimed_at, o.error AS old_error
+		SELECT r.*, o.phone_number_id, o.recipient_key, o.type, o.state, o.attempts, o.deferrals, o.claimed_at, o.expires_at,
+			o.error AS old_error, whatsapp.template_key(o.type, o.content) AS template_key
 		FROM whatsapp.outbox o
 		JOIN result r ON r.id = o.id AND r.nonce = o.nonce
 		WHERE o.state <> 'sent'
 		ORDER BY o.id
 		FOR UPDATE OF o SKIP LOCKED
 	), judged AS MATERIALIZED (
-		SELECT f.id, f.phone_number_id, f.attempts, f.deferrals, f.claimed_at, f.old_error,
-			f.http_status, f.reply, f.retry_after,
+		SELECT f.id, f.phone_number_id, f.recipient_key, f.template_key, f.attempts, f.claimed_at, f.expires_at, f.old_error,
+			f.http_status, f.reply, f.retry_after, f.deferrals,
 			v.state, v.class, v.wait, v.error_code, v.error_subcode, v.error_title, v.error_details, v.fbtrace_id,
 			-- an attempt that did not leave, or had to wait, is none
 			v.state = 'queued' AND v.class NOT IN ('retry', 'retry_few', 'wait') AS is_deferred,
@@ -2586,28 +3351,40 @@ BEGIN
 		-- somebody has thought otherwise meanwhile: only what was sent is a fact
 		WHERE f.state = 'sending' OR v.state = 'sent'
 	), decided AS MATERIALIZED (
-		SELECT j.id, j.phone_number_id, j.claimed_at, j.http_status, j.reply, j.class, j.wait, j.error_code, j.error_subcode, j.error_title,
-			j.error_details, j.error, j.fbtrace_id, j.is_deferred, j.old_error,
+		SELECT j.id, j.phone_number_id, j.recipient_key, j.template_key, j.claimed_at, j.http_status, j.reply, j.class, j.wait,
+			j.error_code, j.error_subcode, j.error_title, j.error_details, j.error, j.fbtrace_id, j.is_deferred, j.old_error,
 			CASE
 				WHEN j.state = 'queued' AND NOT j.is_deferred AND j.attempts >=
 					CASE j.class WHEN 'retry_few' THEN least(3, whatsapp.max_attempts()) ELSE whatsapp.max_attempts() END
 				THEN 'failed'
+				WHEN j.state = 'queued' AND j.expires_at <= now() THEN 'expired'
 				ELSE j.state
 			END AS state,
+			-- what is held is held as a whole, and does not wait by itself
+			CASE
+				WHEN j.class = 'hold_template' AND j.template_key IS NOT NULL THEN 'hold'
+				WHEN j.class NOT IN ('slow_number', 'slow_account', 'hold_number', 'hold_account', 'token', 'withdrawn') THEN 'retry'
+			END AS waits_for,
 			j.attempts,
 			greatest(j.attempts - j.is_deferred::integer, 0) AS counted,
 			CASE WHEN j.is_deferred THEN j.deferrals + 1 ELSE 0 END AS deferrals,
-			now() + whatsapp.delay(j.class, j.wait, j.attempts, j.deferrals, j.retry_after) AS retry_at
+			now() + whatsapp.delay(j.class, j.wait, j.attempts, CASE WHEN j.class = 'pair' THEN coalesce(p.failures, 0) ELSE j.deferrals END, j.retry_after) AS retry_at
 		FROM judged j
+		LEFT JOIN LATERAL (
+			SELECT h.failures
+			FROM whatsapp.holds h
+			WHERE j.class = 'pair' AND h.phone_number_id = j.phone_number_id AND h.kind = 'pair' AND h.key = j.recipient_key
+		) p ON true
 	), recorded AS (
 		UPDATE whatsapp.outbox o
 		SET state = d.state,
+			waits_for = CASE WHEN d.state = 'queued' THEN d.waits_for END,
 			attempts = d.counted,
 			deferrals = d.deferrals,
 			message_id = CASE WHEN d.state = 'sent' THEN d.reply #>> '{messages,0,id}' END,
 			error_code = d.error_code, error_title = d.error_title, error_details = d.error_details,
 			error = d.error, fbtrace_id = d.fbtrace_id,
-			retry_at = CASE WHEN d.state = 'queued' THEN d.retry_at END,
+			retry_at = CASE WHEN d.state = 'queued' AND d.waits_for = 'retry' THEN d.retry_at END,
 			finished_at = CASE WHEN d.state <> 'queued' THEN now() END,
 			failed_at = CASE WHEN d.state = 'failed' THEN now() END
 		FROM decided d
@@ -2616,64 +3393,81 @@ BEGIN
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, retry_at, http_status, class,
 			error_code, error_subcode, error_title, error_details, error, fbtrace_id)
 		SELECT d.id, d.attempts,
-			CASE WHEN d.class IN ('not sent', 'not read') THEN 'not sent' WHEN d.class IS NULL THEN 'unknown' ELSE 'refused' END,
-			d.state, CASE WHEN d.state = 'queued' THEN d.retry_at END, nullif(d.http_status, 0),
-			CASE WHEN d.class NOT IN ('not sent', 'not read') THEN d.class END,
+			CASE WHEN d.class IN ('not sent', 'not read', 'withdrawn') THEN 'not sent' WHEN d.class IS NULL THEN 'unknown' ELSE 'refused' END,
+			d.state, CASE WHEN d.state = 'queued' AND d.waits_for = 'retry' THEN d.retry_at END, nullif(d.http_status, 0),
+			CASE WHEN d.class NOT IN ('not sent', 'not read', 'withdrawn') THEN d.class END,
 			d.error_code, d.error_subcode, d.error_title, d.error_details, d.error, d.fbtrace_id
 		FROM decided d
 		WHERE d.state <> 'sent' AND NOT (d.is_deferred AND d.error IS NOT DISTINCT FROM d.old_error)
 	), troubled AS (
 		-- of several, what takes the longest; no time to wait is for ever
-		SELECT DISTINCT ON (d.phone_number_id, d.class) d.phone_number_id, d.class, d.wait, d.retry_at,
-			d.error_code, d.error, max(d.claimed_at) OVER (PARTITION BY d.phone_number_id, d.class) AS claimed_at
+		SELECT DISTINCT ON (d.phone_number_id, d.class, k.key) d.phone_number_id, d.class, k.key,
+			CASE WHEN d.wait IS NOT NULL OR d.class IN ('pair', 'slow_number', 'slow_account') THEN d.retry_at END AS until,
+			d.error_code, d.error, max(d.claimed_at) OVER (PARTITION BY d.phone_number_id, d.class, k.key) AS claimed_at
 		FROM decided d
-		WHERE d.class IN ('slow_number', 'slow_account', 'hold_number', 'hold_account', 'token')
-		ORDER BY d.phone_number_id, d.class, d.wait DESC NULLS FIRST, d.retry_at DESC
+		CROSS JOIN LATERAL (
+			SELECT CASE d.class WHEN 'pair' THEN d.recipient_key WHEN 'hold_template' THEN d.template_key ELSE d.class END AS key
+		) k
+		WHERE d.class IN ('pair', 'hold_template', 'slow_number', 'slow_account', 'hold_number', 'hold_account', 'token')
+			AND k.key IS NOT NULL
+		ORDER BY d.phone_number_id, d.class, k.key, d.wait DESC NULLS FIRST, d.retry_at DESC
 	)
 	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,wa_id}') FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,user_id}') FILTER (WHERE d.state = 'sent'),
+		array_agg(d.phone_number_id) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
+		array_agg(d.recipient_key) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
 		(SELECT jsonb_agg(to_jsonb(t)) FROM troubled t),
 		array_agg(DISTINCT d.error_code) FILTER (WHERE d.error_code IS NOT NULL AND NOT EXISTS (
 			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code))
-	INTO sent, wa_ids, user_ids, troubles, unheard_of
+	INTO sent, wa_ids, user_ids, left_numbers, left_recipients, troubles, unheard_of
 	FROM decided d;
 
 	IF sent IS NOT NULL THEN
 		PERFORM whatsapp.file_sent(sent, wa_ids, user_ids);
 	END IF;
-	FOR trouble IN
-		SELECT t.*
-		FROM jsonb_to_recordset(troubles) t (phone_number_id text, class text, wait interval, retry_at timestamptz,
-			error_code integer, error text, claimed_at timestamptz)
-		ORDER BY t.phone_number_id, t.class
-	LOOP
-		PERFORM whatsapp.hold_numbers(trouble.phone_number_id, trouble.class,
-			CASE WHEN trouble.wait IS NOT NULL OR trouble.class IN ('slow_number', 'slow_account') THEN trouble.retry_at END,
-			trouble.error_code, trouble.error, trouble.claimed_at);
-	END LOOP;
+	PERFORM whatsapp.hold(t.phone_number_id, t.class, t.key, t.until, t.error_code, t.error, t.claimed_at)
+	FROM jsonb_to_recordset(troubles) t (phone_number_id text, class text, key text, until timestamptz,
+		error_code integer, error text, claimed_at timestamptz)
+	ORDER BY t.phone_number_id, t.class, t.key;
 	IF unheard_of IS NOT NULL THEN
 		RAISE WARNING USING
 			MESSAGE = format('Meta has answered with unknown errors: %s', array_to_string(unheard_of, ', ')),
 			HINT = 'whatsapp.attempts has what it said. Say what is to be done by an INSERT into whatsapp.error_classes.';
 	END IF;
 
+	IF sent IS NOT NULL AND EXISTS (SELECT FROM whatsapp.holds h WHERE h.kind = 'pair') THEN
+		DELETE FROM whatsapp.holds h
+		USING whatsapp.outbox o
+		WHERE o.id = ANY (sent) AND h.phone_number_id = o.phone_number_id AND h.kind = 'pair' AND h.key = o.recipient_key;
+	END IF;
+	IF left_numbers IS NOT NULL THEN
+		RETURN QUERY
+		SELECT 'released', a.id
+		FROM unnest(whatsapp.advance(left_numbers, left_recipients)) a (id);
+	END IF;
 	RETURN QUERY
-	SELECT o.id
+	SELECT 'left', o.id
 	FROM unnest(outbox_ids, nonces) r (id, nonce)
 	JOIN whatsapp.outbox o ON o.id = r.id AND o.nonce = r.nonce
 	WHERE o.state = 'sending';
 END $$;
-COMMENT ON FUNCTION whatsapp.record(bigint[], text[], text[], integer[], jsonb[], text[], integer[]) IS 'for the background worker: records what came of attempts, each known by its row and nonce, and returns the rows that others have locked, to be recorded later';
+COMMENT ON FUNCTION whatsapp.record(bigint[], text[], text[], integer[], jsonb[], text[], integer[]) IS 'for the background worker: records what came of attempts, each known by its row and nonce. What tells of rows that others have locked, to be recorded later (left), and of rows that may leave now (released)';
 
-CREATE FUNCTION whatsapp.hold_numbers(phone_number_id text, class text, until timestamptz, error_code integer, reason text, claimed_at timestamptz)
+CREATE FUNCTION whatsapp.hold(phone_number_id text, class text, key text, until timestamptz, error_code integer, reason text, claimed_at timestamptz)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	paused text[];
+	kind text := CASE
+		WHEN hold.class = 'pair' THEN 'pair'
+		WHEN hold.class = 'hold_template' THEN 'template'
+		WHEN hold.class IN ('slow_number', 'hold_number') THEN 'number'
+		ELSE 'account'
+	END;
+	held text[];
 BEGIN
 	WITH token AS MATERIALIZED (
 		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value, s.added_at
@@ -2684,49 +3478,188 @@ BEGIN
 		SELECT o.phone_number_id, o.added_at
 		FROM token o
 		JOIN token t ON t.value = o.value
-		WHERE t.phone_number_id = hold_numbers.phone_number_id
-	), free AS MATERIALIZED (
-		SELECT n.phone_number_id
+		WHERE t.phone_number_id = hold.phone_number_id
+	), concerned AS (
+		SELECT n.phone_number_id, n.messages_per_second
 		FROM whatsapp.numbers n
 		WHERE CASE
-				WHEN hold_numbers.class = 'token' THEN n.phone_number_id IN (
-					-- a token that was set meanwhile is another matter
-					SELECT a.phone_number_id FROM alike a WHERE a.added_at <= hold_numbers.claimed_at)
-				WHEN hold_numbers.class IN ('slow_account', 'hold_account') THEN n.phone_number_id = hold_numbers.phone_number_id
-					-- what an app may do, it may with all numbers that it has a token for
-					OR hold_numbers.class = 'slow_account' AND n.phone_number_id IN (SELECT a.phone_number_id FROM alike a)
-					OR n.waba_id = (SELECT m.waba_id FROM whatsapp.numbers m WHERE m.phone_number_id = hold_numbers.phone_number_id)
-				ELSE n.phone_number_id = hold_numbers.phone_number_id
-			END
-			-- what somebody has decided stands, and of two pauses the longer
-			AND (n.state = 'active' OR n.paused_class IS NOT NULL AND n.paused_until < coalesce(hold_numbers.until, 'infinity'))
-		ORDER BY n.phone_number_id
-		FOR UPDATE SKIP LOCKED
-	), held AS (
-		UPDATE whatsapp.numbers n
-		SET state = 'paused', paused_class = hold_numbers.class, paused_until = hold_numbers.until,
-			paused_reason = concat_ws(' ', 'Error ' || hold_numbers.error_code || ':', hold_numbers.reason)
-		FROM free f
-		WHERE f.phone_number_id = n.phone_number_id
-		RETURNING n.phone_number_id
+			WHEN hold.class = 'token' THEN n.phone_number_id IN (
+				-- a token that was set meanwhile is another matter
+				SELECT a.phone_number_id FROM alike a WHERE a.added_at <= hold.claimed_at)
+			WHEN hold.class IN ('slow_account', 'hold_account', 'hold_template') THEN n.phone_number_id = hold.phone_number_id
+				-- what an app may do, it may with all numbers that it has a token for
+				OR hold.class = 'slow_account' AND n.phone_number_id IN (SELECT a.phone_number_id FROM alike a)
+				OR n.waba_id = (SELECT m.waba_id FROM whatsapp.numbers m WHERE m.phone_number_id = hold.phone_number_id)
+			ELSE n.phone_number_id = hold.phone_number_id
+		END
+	), put AS (
+		INSERT INTO whatsapp.holds AS h (phone_number_id, kind, key, until, rate, error_code, reason)
+		SELECT c.phone_number_id, kind, hold.key, hold.until,
+			CASE WHEN hold.class IN ('slow_number', 'slow_account') THEN greatest(c.messages_per_second / 2.0, 1) END,
+			hold.error_code, hold.reason
+		FROM concerned c
+		ORDER BY c.phone_number_id
+		ON CONFLICT (phone_number_id, kind, key) DO UPDATE
+		SET since = excluded.since,
+			-- of two, the longer
+			until = nullif(greatest(coalesce(excluded.until, 'infinity'), coalesce(h.until, 'infinity')), 'infinity'),
+			-- what left before is no sign that it still is too fast
+			rate = CASE
+				WHEN excluded.rate IS NULL OR hold.claimed_at <= h.since THEN h.rate
+				ELSE greatest(whatsapp.rate((excluded.rate * 2)::integer, h.rate, h.until) / 2, 1)
+			END,
+			failures = h.failures + 1, error_code = excluded.error_code, reason = excluded.reason
+		WHERE h.until < coalesce(excluded.until, 'infinity')
+		RETURNING h.phone_number_id
 	)
-	SELECT array_agg(h.phone_number_id ORDER BY h.phone_number_id) INTO paused FROM held h;
+	SELECT array_agg(p.phone_number_id ORDER BY p.phone_number_id) INTO held FROM put p;
 
-	IF paused IS NOT NULL AND hold_numbers.class NOT IN ('slow_number', 'slow_account') THEN
+	IF held IS NOT NULL AND hold.class NOT IN ('pair', 'slow_number', 'slow_account') THEN
 		RAISE WARNING USING
-			MESSAGE = format('nothing is sent any more from %s', array_to_string(paused, ', '))
-				|| coalesce(' until ' || hold_numbers.until, ''),
-			DETAIL = concat_ws(' ', 'Error ' || hold_numbers.error_code || ':', hold_numbers.reason),
+			MESSAGE = CASE WHEN kind = 'template'
+					THEN format('template %s is not sent any more from %s', hold.key, array_to_string(held, ', '))
+					ELSE format('nothing is sent any more from %s', array_to_string(held, ', '))
+				END || coalesce(' until ' || hold.until, ''),
+			DETAIL = concat_ws(' ', 'Error ' || hold.error_code || ':', hold.reason),
 			HINT = coalesce(
 				(SELECT e.hint || ' ' FROM whatsapp.error_classes e
-					WHERE e.code = hold_numbers.error_code AND e.class = hold_numbers.class
+					WHERE e.code = hold.error_code AND e.class = hold.class
 					ORDER BY e.subcode, e.details
 					LIMIT 1), '')
-				|| CASE WHEN hold_numbers.class = 'token' THEN 'Messages stay queued until then.'
-					ELSE 'Messages stay queued; whatsapp.resume_number() has them sent.' END;
+				|| CASE
+					WHEN hold.class = 'token' THEN 'Messages stay queued until then.'
+					WHEN kind = 'template' THEN 'Messages stay queued; whatsapp.release_hold() has them sent.'
+					ELSE 'Messages stay queued; whatsapp.resume_number() has them sent.'
+				END;
 	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.hold_numbers(text, text, timestamptz, integer, text, timestamptz) IS 'pauses a number because of an error of such a class, or all numbers of its account (and of slow_account all that have its access token), or of token all that have its access token, if they had it when the message was claimed; until that time, or if it is NULL until somebody resumes them';
+COMMENT ON FUNCTION whatsapp.hold(text, text, text, timestamptz, integer, text, timestamptz) IS 'holds what an error of such a class stops: a number; or all numbers of its account (and of slow_account all that have its access token), or of token all that have its access token, if they had it when the message was claimed; or messages from it to one recipient; or those of one template, from all numbers of its account. Until that time, or if it is NULL until somebody releases it';
+
+-- Meta tells with its answers how much of what may be called has been used, in
+-- percent: of the app, {"call_count": 28, "total_time": 25, "total_cputime": 25};
+-- and by business account, {"ID": [{"type": "whatsapp", ..., "estimated_time_to_regain_access": 5}]},
+-- in minutes.  What its management API says of itself does not matter here.
+
+CREATE FUNCTION whatsapp.used(usage jsonb, OUT percent numeric, OUT minutes numeric)
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+	SELECT max(e.value::text::numeric) FILTER (WHERE e.key <> 'estimated_time_to_regain_access'),
+		max(e.value::text::numeric) FILTER (WHERE e.key = 'estimated_time_to_regain_access')
+	FROM (
+		SELECT usage AS it
+		UNION ALL
+		SELECT jsonb_path_query(usage, 'lax $.*[*] ? (!(@.type == "whatsapp_business_management"))')
+	) u
+	CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(u.it) = 'object' THEN u.it ELSE '{}' END) e
+	WHERE e.key IN ('call_count', 'total_time', 'total_cputime', 'estimated_time_to_regain_access')
+		AND jsonb_typeof(e.value) = 'number';
+END;
+COMMENT ON FUNCTION whatsapp.used(jsonb) IS 'how much has been used of what Meta allows, in percent, and for how many minutes nothing more is taken, from what its headers X-App-Usage and X-Business-Use-Case-Usage say';
+
+CREATE FUNCTION whatsapp.heed_usage(outbox_ids bigint[], usages jsonb[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM whatsapp.hold(u.phone_number_id, 'slow_account', 'slow_account',
+		now() + interval '1 minute' * CASE WHEN u.minutes > 0 THEN least(u.minutes, 1440) WHEN u.percent >= 100 THEN 1 ELSE 0 END,
+		NULL,
+		CASE WHEN u.minutes > 0 THEN format('Meta says that it takes no more calls for %s minutes.', u.minutes)
+			ELSE format('Meta says that %s percent of the calls that it allows have been made.', u.percent) END,
+		u.claimed_at)
+	FROM (
+		SELECT o.phone_number_id, max(w.percent) AS percent, max(w.minutes) AS minutes, max(o.claimed_at) AS claimed_at
+		FROM unnest(outbox_ids, usages) r (id, usage)
+		JOIN whatsapp.outbox o ON o.id = r.id
+		CROSS JOIN LATERAL whatsapp.used(r.usage) w
+		WHERE r.usage IS NOT NULL AND (w.percent >= 80 OR w.minutes > 0)
+		GROUP BY o.phone_number_id
+	) u
+	-- it says so each time
+	WHERE u.percent >= 100 OR u.minutes > 0 OR NOT EXISTS (
+		SELECT FROM whatsapp.holds h
+		WHERE h.phone_number_id = u.phone_number_id AND h.kind = 'account' AND h.key = 'slow_account'
+			AND h.since > now() - interval '1 minute')
+	ORDER BY u.phone_number_id;
+END $$;
+COMMENT ON FUNCTION whatsapp.heed_usage(bigint[], jsonb[]) IS 'for the background worker, from rows and what Meta said of its limits with the answers: slows numbers down when Meta says that 80 percent of what it allows has been used, once in a minute at most, and holds them for a minute, or as long as it says, when that is all';
+
+-- What webhooks tell of templates and numbers.
+
+CREATE FUNCTION whatsapp.template_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF upper(NEW.status) IN ('PAUSED', 'DISABLED') THEN
+		INSERT INTO whatsapp.holds AS h (phone_number_id, kind, key, reason)
+		SELECT n.phone_number_id, 'template', NEW.name || ' ' || coalesce(NEW.language, ''),
+			concat_ws(': ', 'The template is ' || NEW.status, NEW.status_reason)
+		FROM whatsapp.numbers n
+		WHERE n.waba_id = NEW.waba_id
+		ORDER BY n.phone_number_id
+		ON CONFLICT (phone_number_id, kind, key) DO UPDATE
+		SET since = now(), until = NULL, error_code = NULL, reason = excluded.reason;
+	ELSIF upper(NEW.status) IN ('APPROVED', 'REINSTATED') THEN
+		DELETE FROM whatsapp.holds h
+		USING whatsapp.numbers n
+		WHERE n.waba_id = NEW.waba_id AND h.phone_number_id = n.phone_number_id AND h.kind = 'template'
+			AND h.key = NEW.name || ' ' || coalesce(NEW.language, '');
+	ELSE
+		RETURN NULL;
+	END IF;
+	PERFORM whatsapp.wake_sender();
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.template_changed() IS 'holds messages of a template that a webhook says is paused or disabled, until one says that it is approved';
+
+CREATE TRIGGER inserted AFTER INSERT ON whatsapp.templates
+	FOR EACH ROW WHEN (NEW.name IS NOT NULL AND NEW.status IS NOT NULL)
+	EXECUTE FUNCTION whatsapp.template_changed();
+COMMENT ON TRIGGER inserted ON whatsapp.templates IS 'holds messages of a template that is paused or disabled';
+
+CREATE TRIGGER changed AFTER UPDATE ON whatsapp.templates
+	FOR EACH ROW WHEN (NEW.name IS NOT NULL AND (NEW.status, NEW.name, NEW.language, NEW.waba_id)
+		IS DISTINCT FROM (OLD.status, OLD.name, OLD.language, OLD.waba_id))
+	EXECUTE FUNCTION whatsapp.template_changed();
+COMMENT ON TRIGGER changed ON whatsapp.templates IS 'holds messages of a template that is paused or disabled, and has them go on';
+
+-- (Which number it is, these webhooks say by the phone number only.)
+CREATE FUNCTION whatsapp.throughput_upgraded() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE whatsapp.numbers n
+	SET messages_per_second = 1000
+	WHERE n.waba_id = NEW.waba_id AND n.messages_per_second < 1000
+		AND regexp_replace(n.display_phone_number, '\D', '', 'g')
+			= regexp_replace(NEW.element #>> '{value,display_phone_number}', '\D', '', 'g');
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.throughput_upgraded() IS 'has more sent from a number when a webhook says that Meta takes more: 1,000 messages a second';
+
+CREATE TRIGGER throughput_upgraded AFTER INSERT ON whatsapp.events
+	FOR EACH ROW WHEN (NEW.field = 'phone_number_quality_update' AND NEW.event = 'THROUGHPUT_UPGRADE')
+	EXECUTE FUNCTION whatsapp.throughput_upgraded();
+COMMENT ON TRIGGER throughput_upgraded ON whatsapp.events IS 'has more sent from a number when Meta takes more';
+
+CREATE FUNCTION whatsapp.number_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- which does so itself, when a pause is over
+	IF NOT whatsapp.in_sender() THEN
+		PERFORM whatsapp.wake_sender();
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.number_changed() IS 'has the sender woken, as it may send more, less, or nothing from now on';
+
+CREATE TRIGGER changed AFTER UPDATE ON whatsapp.numbers
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.number_changed();
+COMMENT ON TRIGGER changed ON whatsapp.numbers IS 'has changes count at once';
 
 -- What is known once a message was accepted.
 
@@ -2781,6 +3714,8 @@ CREATE FUNCTION whatsapp.mark_failed(outbox_ids bigint[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	failed bigint[];
 BEGIN
 	WITH told AS MATERIALIZED (
 		SELECT q.id, f.*
@@ -2795,15 +3730,36 @@ BEGIN
 			LIMIT 1
 		) f
 		WHERE q.id = ANY (outbox_ids) AND q.state = 'sent'
+	), noted AS (
+		UPDATE whatsapp.outbox o
+		SET error_code = f.error_code, error_title = f.title, error_details = f.details,
+			error = coalesce(f.details, f.title, 'The message has failed.'),
+			failed_at = f.at
+		FROM told f
+		WHERE o.id = f.id AND (o.error_code, o.failed_at) IS DISTINCT FROM (f.error_code, f.at)
+		RETURNING o.id
 	)
-	UPDATE whatsapp.outbox o
-	SET error_code = f.error_code, error_title = f.title, error_details = f.details,
-		error = coalesce(f.details, f.title, 'The message has failed.'),
-		failed_at = f.at
-	FROM told f
-	WHERE o.id = f.id AND (o.error_code, o.failed_at) IS DISTINCT FROM (f.error_code, f.at);
+	SELECT array_agg(n.id) INTO failed FROM noted n;
+	IF failed IS NULL THEN
+		RETURN;
+	END IF;
+
+	PERFORM whatsapp.hold(o.phone_number_id, e.class, k.key,
+		CASE WHEN e.wait IS NOT NULL OR e.class IN ('pair', 'slow_number', 'slow_account') THEN
+			now() + whatsapp.delay(e.class, e.wait, 1, coalesce(h.failures, 0), NULL) END,
+		o.error_code, o.error, o.claimed_at)
+	FROM whatsapp.outbox o
+	CROSS JOIN LATERAL whatsapp.error_class(NULL, o.error_code, NULL, concat_ws(' ', o.error_title, o.error_details), false) e
+	CROSS JOIN LATERAL (
+		SELECT CASE e.class WHEN 'pair' THEN o.recipient_key
+			WHEN 'hold_template' THEN whatsapp.template_key(o.type, o.content) ELSE e.class END AS key
+	) k
+	LEFT JOIN whatsapp.holds h ON h.phone_number_id = o.phone_number_id AND h.kind = 'pair' AND h.key = k.key
+	WHERE o.id = ANY (failed) AND o.error_code IS NOT NULL AND k.key IS NOT NULL
+		AND e.class IN ('pair', 'hold_template', 'slow_number', 'slow_account', 'hold_number', 'hold_account')
+	ORDER BY o.phone_number_id, e.class, k.key;
 END $$;
-COMMENT ON FUNCTION whatsapp.mark_failed(bigint[]) IS 'says in rows that were sent if a status "failed" has come for them: they stay sent, and are not sent again';
+COMMENT ON FUNCTION whatsapp.mark_failed(bigint[]) IS 'says in rows that were sent if a status "failed" has come for them, and holds what its error says is to be held: they stay sent, and are not sent again';
 
 -- What statuses tell of the outbox.  It is settled at once where that can be;
 -- what somebody has locked is seen to by the background worker.
@@ -2853,6 +3809,9 @@ BEGIN
 		WHERE q.id = o.id;
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state)
 		VALUES (o.id, o.attempts, 'evidence', 'sent');
+		IF o.state = 'sending' AND o.recipient_key IS NOT NULL THEN
+			INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key) VALUES (o.phone_number_id, o.recipient_key);
+		END IF;
 		PERFORM whatsapp.file_sent(ARRAY[o.id], ARRAY[e.wa_id], ARRAY[e.user_id]);
 	ELSIF o.state = 'sent' AND e.status = 'failed' THEN
 		PERFORM whatsapp.mark_failed(ARRAY[o.id]);
@@ -2953,18 +3912,24 @@ CREATE FUNCTION whatsapp.release_rows(ids bigint[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	number_ids text[];
+	recipients text[];
 BEGIN
 	WITH interrupted AS (
 		UPDATE whatsapp.outbox o
 		SET state = 'unknown', finished_at = now(), error_code = NULL, error_title = NULL, error_details = NULL,
 			error = 'The background worker ended while the message was being sent.', fbtrace_id = NULL
 		WHERE o.id = ANY (ids)
-		RETURNING o.id, o.attempts, o.error
+		RETURNING o.id, o.attempts, o.error, o.phone_number_id, o.recipient_key
+	), logged AS (
+		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, error)
+		SELECT i.id, i.attempts, 'interrupted', 'unknown', i.error
+		FROM interrupted i
+		ORDER BY i.id
 	)
-	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, error)
-	SELECT i.id, i.attempts, 'interrupted', 'unknown', i.error
-	FROM interrupted i
-	ORDER BY i.id;
+	SELECT array_agg(i.phone_number_id), array_agg(i.recipient_key) INTO number_ids, recipients FROM interrupted i;
+	PERFORM whatsapp.advance(number_ids, recipients);
 END $$;
 COMMENT ON FUNCTION whatsapp.release_rows(bigint[]) IS 'does the work of whatsapp.release_interrupted(), for rows that are locked';
 
@@ -3003,6 +3968,93 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.release_interrupted(bigint[]) IS 'for the background worker, from the rows that it is sending: others in state sending are being sent by nobody, and may or may not have been accepted by Meta';
 
+-- What it is doing.
+
+CREATE FUNCTION whatsapp.sender_pid() RETURNS integer
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_sender_pid';
+COMMENT ON FUNCTION whatsapp.sender_pid() IS 'process id of the background worker that sends for this database; NULL if there is none';
+
+CREATE FUNCTION whatsapp.sender_paces(OUT phone_number_id text, OUT tokens double precision) RETURNS SETOF record
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_sender_paces';
+COMMENT ON FUNCTION whatsapp.sender_paces() IS 'how many messages each number may send at once, by now; numbers that have sent nothing since the background worker has started are not listed, nor are more than 64';
+
+CREATE VIEW whatsapp.sender_status WITH (security_invoker = true) AS
+SELECT n.phone_number_id,
+	CASE
+		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
+		WHEN n.state = 'paused' THEN 'paused'
+		WHEN NOT EXISTS (SELECT FROM whatsapp.secrets s WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token')
+			THEN 'no access token'
+		WHEN EXISTS (SELECT FROM whatsapp.holds h
+			WHERE h.phone_number_id = n.phone_number_id AND h.kind IN ('number', 'account') AND (h.until IS NULL OR h.until > now()))
+			THEN 'held'
+		ELSE 'active'
+	END AS state,
+	n.paused_reason,
+	n.paused_until,
+	whatsapp.sender_pid() AS pid,
+	greatest(coalesce(t.queued, 0), 0) AS queued,
+	greatest(coalesce(t.queued - t.not_due, 0), 0) AS due,
+	greatest(coalesce(t.sending, 0), 0) AS in_flight,
+	now() - d.due_at AS oldest_due_age,
+	n.messages_per_second,
+	coalesce(l.rate, n.messages_per_second) AS rate,
+	p.tokens,
+	l.holds
+FROM whatsapp.numbers n
+LEFT JOIN (
+	SELECT a.phone_number_id, sum(a.queued)::bigint AS queued, sum(a.not_due)::bigint AS not_due, sum(a.sending)::bigint AS sending
+	FROM whatsapp.tallies a
+	GROUP BY a.phone_number_id
+) t ON t.phone_number_id = n.phone_number_id
+LEFT JOIN LATERAL (
+	-- the first of each priority, of which there are few
+	WITH RECURSIVE f AS (
+		(SELECT q.id, - q.priority AS urgency, greatest(q.created_at, q.send_after) AS due_at
+		FROM whatsapp.outbox q
+		WHERE q.phone_number_id = n.phone_number_id AND q.state = 'queued' AND q.waits_for IS NULL
+		ORDER BY - q.priority, q.id
+		LIMIT 1)
+		UNION ALL
+		SELECT g.*
+		FROM f
+		CROSS JOIN LATERAL (
+			SELECT q.id, - q.priority, greatest(q.created_at, q.send_after)
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = n.phone_number_id AND q.state = 'queued' AND q.waits_for IS NULL
+				AND - q.priority > f.urgency
+			ORDER BY - q.priority, q.id
+			LIMIT 1
+		) g
+	)
+	SELECT min(f.due_at) AS due_at FROM f
+) d ON true
+LEFT JOIN LATERAL (
+	SELECT min(whatsapp.rate(n.messages_per_second, h.rate, h.until)) AS rate,
+		jsonb_agg(jsonb_build_object('kind', h.kind, 'key', h.key, 'reason', concat_ws(' ', 'Error ' || h.error_code || ':', h.reason),
+				'until', h.until) ORDER BY h.kind, h.key)
+			FILTER (WHERE h.until IS NULL OR h.until > now()) AS holds
+	FROM whatsapp.holds h
+	WHERE h.phone_number_id = n.phone_number_id
+) l ON true
+LEFT JOIN whatsapp.sender_paces() p ON p.phone_number_id = n.phone_number_id;
+COMMENT ON VIEW whatsapp.sender_status IS 'what is being sent from each number, and what is not, and why. Nothing is counted for it, so that it may be asked at any time';
+COMMENT ON COLUMN whatsapp.sender_status.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.sender_status.state IS 'active; or why nothing is sent from it: paused (by somebody), held (because of errors, see holds), no access token, no sender (no background worker is running for this database)';
+COMMENT ON COLUMN whatsapp.sender_status.paused_reason IS 'why it is paused';
+COMMENT ON COLUMN whatsapp.sender_status.paused_until IS 'when it is to go on by itself; NULL for never';
+COMMENT ON COLUMN whatsapp.sender_status.pid IS 'process id of the background worker';
+COMMENT ON COLUMN whatsapp.sender_status.queued IS 'messages that are queued';
+COMMENT ON COLUMN whatsapp.sender_status.due IS 'those of them that do not wait for their time (send_after, or to be tried again): they wait for others, or for what is held';
+COMMENT ON COLUMN whatsapp.sender_status.in_flight IS 'messages that are being sent';
+COMMENT ON COLUMN whatsapp.sender_status.oldest_due_age IS 'for how long the oldest message has been waiting that could leave now; NULL if there is none';
+COMMENT ON COLUMN whatsapp.sender_status.messages_per_second IS 'how many messages are sent in a second, at most';
+COMMENT ON COLUMN whatsapp.sender_status.rate IS 'the same, as of now: less, for a while, after Meta has said that it was too much';
+COMMENT ON COLUMN whatsapp.sender_status.tokens IS 'how many messages may be sent at once, by now: up to a tenth of what may be sent in a second; NULL if the background worker has sent none yet';
+COMMENT ON COLUMN whatsapp.sender_status.holds IS 'what is held, as a JSON array of objects with kind, key, reason and until, as in whatsapp.holds; NULL for nothing';
+
 ------------------------------------------------------------------------------
 -- 6. Dumps and privileges
 --
@@ -3011,6 +4063,7 @@ COMMENT ON FUNCTION whatsapp.release_interrupted(bigint[]) IS 'for the backgroun
 ------------------------------------------------------------------------------
 
 SELECT pg_extension_config_dump('whatsapp.numbers', '');
+SELECT pg_extension_config_dump('whatsapp.holds', '');
 SELECT pg_extension_config_dump('whatsapp.contacts', '');
 SELECT pg_extension_config_dump('whatsapp.messages', '');
 SELECT pg_extension_config_dump('whatsapp.reactions', '');
@@ -3026,6 +4079,8 @@ SELECT pg_extension_config_dump('whatsapp.webhooks', '');
 SELECT pg_extension_config_dump('whatsapp.hooks', '');
 SELECT pg_extension_config_dump('whatsapp.outbox', '');
 SELECT pg_extension_config_dump('whatsapp.outbox_id_seq', '');
+SELECT pg_extension_config_dump('whatsapp.changed_lanes', '');
+SELECT pg_extension_config_dump('whatsapp.changed_lanes_change_id_seq', '');
 SELECT pg_extension_config_dump('whatsapp.attempts', '');
 SELECT pg_extension_config_dump('whatsapp.attempts_attempt_id_seq', '');
 SELECT pg_extension_config_dump('whatsapp.evidence', '');

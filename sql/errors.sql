@@ -87,6 +87,8 @@ RETURNS TABLE (state text, attempts integer, deferrals integer, class text, wait
 #variable_conflict use_column
 BEGIN
 	UPDATE whatsapp.outbox o SET retry_at = NULL WHERE o.body = try.body;
+	UPDATE whatsapp.holds h SET until = now() WHERE h.kind = 'pair';
+	PERFORM whatsapp.tend(100);
 	PERFORM whatsapp.claim(100);
 	PERFORM whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[try.http_status],
 		ARRAY[jsonb_build_object('error', try.error)], ARRAY[NULL], ARRAY[try.retry_after])
@@ -99,55 +101,63 @@ BEGIN
 END $$;
 
 -- tried again, up to a limit
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'few'), ('1001', '15551230001', 'more');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'few'), ('1001', '15551230002', 'more');
 SELECT (t.t).* FROM (SELECT try('few', '{"code": 131000}', 500) AS t FROM generate_series(1, 3) OFFSET 0) t;
 SELECT (t.t).* FROM (SELECT try('more', '{"code": 131016}', 500) AS t FROM generate_series(1, 8) OFFSET 0) t;
 SELECT a.attempt, a.what, a.state, a.class, a.error_code FROM whatsapp.attempts a JOIN whatsapp.outbox o ON o.id = a.outbox_id WHERE o.body = 'few' ORDER BY attempt_id;
 
 -- what has to wait is not an attempt
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'pair'), ('1001', '15551230001', 'template'), ('1001', '15551230001', 'later');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230003', 'pair'), ('1001', '15551230004', 'template'), ('1001', '15551230005', 'later');
 SELECT (t.t).* FROM (SELECT try('pair', '{"code": 131056}') AS t FROM generate_series(1, 3) OFFSET 0) t;
 SELECT * FROM try('template', '{"code": 132015}');
 SELECT * FROM try('later', '{"code": 2}', 503, 600);
 
 -- not tried again
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'suppressed'), ('1001', '15551230001', 'rerouted');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230006', 'suppressed'), ('1001', '15551230007', 'rerouted');
 SELECT * FROM try('suppressed', '{"code": 131049}');
 SELECT * FROM try('rerouted', '{"code": 131047}');
 
 -- a token that is refused stops all that have it, and nobody else
-CREATE VIEW paused AS SELECT phone_number_id, state, paused_class, paused_reason, paused_until IS NOT NULL AS until FROM whatsapp.numbers ORDER BY phone_number_id;
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'refused');
+CREATE VIEW held AS SELECT phone_number_id, kind, key, error_code, reason, until IS NOT NULL AS until, rate, failures FROM whatsapp.holds WHERE kind <> 'pair' AND coalesce(until, 'infinity') > now() ORDER BY phone_number_id, kind, key;
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230008', 'refused');
 SELECT * FROM try('refused', '{"code": 190, "message": "Session has expired"}', 401);
-SELECT * FROM paused;
-SELECT count(*) FROM whatsapp.claim(100);
+SELECT * FROM held;
+SELECT count(*) FROM whatsapp.claim(100) WHERE what = 'send';
 -- until another is set; one that was set meanwhile is not stopped by the old one's refusal
 SELECT whatsapp.set_access_token('1001', 'token-d');
-SELECT * FROM paused;
+SELECT * FROM held;
 UPDATE whatsapp.outbox SET state = 'sending', claimed_at = now() - interval '1 hour' WHERE body = 'refused';
-SELECT r FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[401], ARRAY['{"error": {"code": 190}}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE o.body = 'refused';
-SELECT * FROM paused;
+SELECT r.outbox_id FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[401], ARRAY['{"error": {"code": 190}}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE r.what = 'left' AND o.body = 'refused';
+SELECT * FROM held;
 SELECT body, attempts FROM whatsapp.outbox WHERE body = 'refused';
 
 -- an account that is locked stops its numbers
 SELECT whatsapp.resume_number('1003');
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1003', '15551230001', 'locked');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1003', '15551230009', 'locked');
 SELECT * FROM try('locked', '{"code": 131031}');
-SELECT * FROM paused;
+SELECT * FROM held;
 SELECT whatsapp.resume_number('1003');
 SELECT whatsapp.resume_number('1004');
 
 -- a number that is too fast pauses for a moment, and goes on by itself
 SELECT * FROM try('locked', '{"code": 130429}');
-SELECT * FROM paused;
-UPDATE whatsapp.numbers SET paused_until = now() WHERE phone_number_id = '1003';
-SELECT count(*) FROM whatsapp.claim(100);
-SELECT * FROM paused;
+SELECT * FROM held;
+UPDATE whatsapp.holds SET until = now() WHERE phone_number_id = '1003';
+SELECT count(*) FROM whatsapp.claim(100) WHERE what = 'send';
+SELECT * FROM held;
+-- slower at first, and within a minute as fast as before
+SELECT phone_number_id, round(rate) AS rate FROM whatsapp.open_numbers() ORDER BY phone_number_id;
+UPDATE whatsapp.holds SET until = now() - interval '30 s' WHERE phone_number_id = '1003';
+SELECT phone_number_id, round(rate) AS rate FROM whatsapp.open_numbers() WHERE phone_number_id = '1003';
+UPDATE whatsapp.holds SET until = now() - interval '1 minute' WHERE phone_number_id = '1003';
+SELECT phone_number_id, round(rate) AS rate FROM whatsapp.open_numbers() WHERE phone_number_id = '1003';
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
+SELECT count(*) FROM whatsapp.holds WHERE phone_number_id = '1003';
 
 -- also if nobody has said for how long
 UPDATE whatsapp.error_classes SET class = 'slow_number', wait = NULL WHERE code = 131005;
 SELECT * FROM try('locked', '{"code": 131005}');
-SELECT * FROM paused WHERE phone_number_id = '1003';
+SELECT * FROM held WHERE phone_number_id = '1003';
 SELECT whatsapp.resume_number('1003');
 DELETE FROM whatsapp.error_classes WHERE code = 131005;
 
@@ -157,21 +167,21 @@ UPDATE whatsapp.outbox SET phone_number_id = '1003' WHERE body = 'refused';
 SELECT count(*) FROM whatsapp.record(ARRAY(SELECT id FROM whatsapp.outbox WHERE body IN ('locked', 'refused') ORDER BY body),
 	ARRAY(SELECT nonce FROM whatsapp.outbox WHERE body IN ('locked', 'refused') ORDER BY body), ARRAY['answered', 'answered'], ARRAY[400, 500],
 	ARRAY['{"error": {"code": 131048, "message": "Spam"}}', '{"error": {"code": 131057, "message": "Upgrade"}}']::jsonb[], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[]);
-SELECT * FROM paused WHERE phone_number_id = '1003';
+SELECT * FROM held WHERE phone_number_id = '1003';
 SELECT whatsapp.resume_number('1003');
 
 -- an app that calls too often pauses for a moment with all that it has a token for
 SELECT whatsapp.set_access_token('1003', 'token-d');
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1003', '15551230001', 'app');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1003', '15551230010', 'app');
 SELECT * FROM try('app', '{"code": 4}');
-SELECT * FROM paused;
+SELECT * FROM held;
 SELECT whatsapp.resume_number(phone_number_id) FROM whatsapp.numbers;
 
 -- what somebody has paused stays so
 SELECT whatsapp.pause_number('1003', 'not on Sundays');
 UPDATE whatsapp.outbox SET state = 'sending', claimed_at = now() WHERE body = 'locked';
-SELECT r FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[400], ARRAY['{"error": {"code": 130429}}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE o.body = 'locked';
-SELECT * FROM paused;
+SELECT r.outbox_id FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[400], ARRAY['{"error": {"code": 130429}}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE r.what = 'left' AND o.body = 'locked';
+SELECT phone_number_id, state, paused_reason, paused_until FROM whatsapp.numbers ORDER BY phone_number_id;
 SELECT whatsapp.pause_number('none');
 SELECT whatsapp.resume_number('none');
 SELECT whatsapp.resume_number('1003');
@@ -185,7 +195,7 @@ UPDATE whatsapp.error_classes SET wait = '-1 s' WHERE code = 131016;
 INSERT INTO whatsapp.error_classes (code, details, class) VALUES (131016, '(too many', 'permanent');
 SELECT code, class, wait, meaning, is_yours FROM whatsapp.error_classes WHERE is_yours ORDER BY code;
 SELECT code, subcode, details, class, wait, meaning, hint FROM whatsapp.error_class_overrides ORDER BY code;
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'decided');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230011', 'decided');
 SELECT * FROM try('decided', '{"code": 131000}', 500);
 DELETE FROM whatsapp.error_classes WHERE code IN (131000, 99999);
 SELECT code, class, wait, meaning, is_yours FROM whatsapp.error_classes WHERE code IN (131000, 99999) ORDER BY code;
@@ -193,13 +203,13 @@ SELECT count(*) FROM whatsapp.error_class_overrides;
 
 -- an error that nobody has heard of is told
 SET client_min_messages = warning;
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'unheard of');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230012', 'unheard of');
 \set VERBOSITY default
 SELECT * FROM try('unheard of', '{"code": 4711}');
 -- and so is what stops a number
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'loud');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230013', 'loud');
 SELECT * FROM try('loud', '{"code": 190, "message": "Session has expired"}', 401);
 
-DROP VIEW paused;
+DROP VIEW held;
 DROP FUNCTION try(text, jsonb, integer, integer);
 DROP EXTENSION whatsapp;

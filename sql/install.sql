@@ -42,7 +42,7 @@ SELECT has_schema_privilege('public', 'whatsapp', 'USAGE') AS public_may_use_sch
 SELECT p.oid::regprocedure AS unsafe
 FROM pg_proc p
 WHERE p.pronamespace = 'whatsapp'::regnamespace AND p.prosecdef
-	AND p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}';
+	AND p.proconfig @> '{"search_path=pg_catalog, pg_temp"}' IS NOT TRUE;
 
 -- tables that are not dumped
 SELECT c.relname AS not_dumped

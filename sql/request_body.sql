@@ -3,7 +3,6 @@ CREATE EXTENSION whatsapp;
 SET client_min_messages = warning;
 SELECT whatsapp.add_number('106540352242922');
 SELECT whatsapp.add_number('106540352242923');
-UPDATE whatsapp.numbers SET api_version = 'v26.0' WHERE phone_number_id = '106540352242923';
 
 INSERT INTO whatsapp.outbox (phone_number_id, recipient, recipient_type, type, body, content, reply_to, callback_data) VALUES
 	('106540352242922', '+1 555 123-4567', 'individual', 'text', E'Hello, "Ada" \\ \n 👋', NULL, NULL, NULL),
@@ -15,6 +14,6 @@ INSERT INTO whatsapp.outbox (phone_number_id, recipient, recipient_type, type, b
 	('106540352242923', '15551234567', 'individual', 'contacts', NULL, '[{"name": {"formatted_name": "Ada"}}]', NULL, NULL),
 	('106540352242923', '15551234567', 'individual', 'something_new', NULL, '{"what": 1}', NULL, NULL);
 
-SELECT whatsapp.request_url(o), whatsapp.request_body(o) FROM whatsapp.outbox o ORDER BY id;
+SELECT whatsapp.request_body(o) FROM whatsapp.outbox o ORDER BY id;
 
 DROP EXTENSION whatsapp;

@@ -24,10 +24,11 @@ LANGUAGE sql AS $$
 	FROM whatsapp.outbox o LEFT JOIN whatsapp.messages m ON m.phone_number_id = o.phone_number_id AND m.outbox_id = o.id
 	WHERE o.body = show.body
 $$;
+CREATE SEQUENCE recipient;
 CREATE FUNCTION queue(VARIADIC bodies text[]) RETURNS bigint LANGUAGE sql AS $$
 	INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, callback_data)
-	SELECT '1001', '+15551230001', b, 'order 7: "x"' FROM unnest(bodies) b;
-	SELECT count(*) FROM whatsapp.claim(100);
+	SELECT '1001', '+1555' || 2000000 + nextval('recipient'), b, 'order 7: "x"' FROM unnest(bodies) b;
+	SELECT count(*) FROM whatsapp.claim(100) WHERE what = 'send';
 $$;
 SET timezone = 'UTC';
 
@@ -51,7 +52,7 @@ SELECT count(*) FROM whatsapp.attempts;
 -- so it does before the answer is recorded, which then is no news
 SELECT tell('sent', 'wamid.3', token_of('on its way'));
 SELECT * FROM show('on its way');
-SELECT r FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['unknown'], ARRAY[0], ARRAY[NULL]::jsonb[], ARRAY['no answer'], ARRAY[NULL]::integer[]) r WHERE o.body = 'on its way';
+SELECT r.outbox_id FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['unknown'], ARRAY[0], ARRAY[NULL]::jsonb[], ARRAY['no answer'], ARRAY[NULL]::integer[]) r WHERE r.what = 'left' AND o.body = 'on its way';
 SELECT * FROM show('on its way');
 
 -- a token of another number, attempt or installation is no evidence
@@ -80,8 +81,11 @@ SELECT * FROM show('unknown');
 -- and one that was there before the answer, without a token
 SELECT queue('failed early');
 SELECT tell('failed', 'wamid.8', NULL, more => '{"errors": [{"code": 131042, "title": "Payment"}]}');
-SELECT r FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[200], ARRAY['{"messages": [{"id": "wamid.8"}]}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE o.body = 'failed early';
+SELECT r.outbox_id FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[200], ARRAY['{"messages": [{"id": "wamid.8"}]}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE r.what = 'left' AND o.body = 'failed early';
 SELECT * FROM show('failed early');
+-- what its error holds is held
+SELECT phone_number_id, kind, key, error_code, reason, until FROM whatsapp.holds;
+SELECT whatsapp.resume_number('1001');
 
 -- what was thought to have failed, and what waits to be tried again, was sent if a status says so
 SELECT queue('thought to have failed', 'waits');
@@ -102,8 +106,8 @@ SELECT tell('failed', 'wamid.13', token_of('said to be sent, and fails'), more =
 SELECT * FROM show('said to be sent, and fails');
 
 -- a hundred in one webhook, each twice
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) SELECT '1001', '+15551230001', 'many ' || i FROM generate_series(1, 100) i;
-SELECT count(*) FROM whatsapp.claim(1000);
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) SELECT '1001', '+1555' || 3000000 + i, 'many ' || i FROM generate_series(1, 100) i;
+SELECT count(*) FROM whatsapp.claim(1000) WHERE what = 'send';
 SELECT i.statuses, i.duplicates
 FROM whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_array(
 	jsonb_build_object('id', '1', 'changes', jsonb_build_array(jsonb_build_object('field', 'messages', 'value', jsonb_build_object(
@@ -157,7 +161,7 @@ ALTER TABLE whatsapp.evidence DISABLE TRIGGER settle;
 SELECT tell('sent', 'wamid.16', token_of('tried again'));
 ALTER TABLE whatsapp.evidence ENABLE TRIGGER settle;
 SELECT whatsapp.retry(id) FROM whatsapp.outbox WHERE body = 'tried again';
-SELECT count(*) FROM whatsapp.claim(100);
+SELECT count(*) FROM whatsapp.claim(100) WHERE what = 'send';
 SELECT whatsapp.settle_evidence();
 SELECT * FROM show('tried again');
 SELECT count(*) FROM whatsapp.evidence;
@@ -180,7 +184,7 @@ SELECT state FROM whatsapp.outbox WHERE body = 'overdue';
 SELECT whatsapp.settle_unknown('5 min', 'retry');
 SELECT state, attempts, retry_at FROM whatsapp.outbox WHERE body = 'overdue';
 SELECT token_of('overdue') AS first_token \gset
-SELECT count(*) FROM whatsapp.claim(100);
+SELECT count(*) FROM whatsapp.claim(100) WHERE what = 'send';
 UPDATE whatsapp.outbox SET state = 'unknown', attempts = 8, finished_at = now() - interval '10 min' WHERE body = 'overdue';
 SELECT tell('sent', 'wamid.11', :'first_token');
 SELECT whatsapp.settle_unknown('5 min', 'retry');
@@ -200,4 +204,5 @@ DROP FUNCTION tell(text, text, text, text, jsonb, integer);
 DROP FUNCTION token_of(text);
 DROP FUNCTION show(text);
 DROP FUNCTION queue(text[]);
+DROP SEQUENCE recipient;
 DROP EXTENSION whatsapp;

@@ -60,6 +60,7 @@
 
 /* More than an answer of the Graph API ever needs */
 #define MAX_REPLY_SIZE	(1024 * 1024)
+#define MAX_HEADER_SIZE	4096
 
 /*
  * How long connections and addresses are kept, in seconds.  Meta moves its
@@ -88,6 +89,10 @@ typedef struct HttpTransfer
 	CURL	   *easy;
 	int64		outbox_id;
 	char		nonce[WA_NONCE_LEN + 1];
+	TimestampTz begun_at;
+	TimestampTz expires_at;		/* it is not to leave from then on */
+	bool		is_withdrawn;
+	char	   *usages[WA_NUSAGES]; /* malloc'ed, or NULL */
 	char	   *body;			/* malloc'ed */
 	size_t		body_len;
 	size_t		body_read;		/* how much of it libcurl has taken */
@@ -131,6 +136,7 @@ static sigset_t saved_signals;
 static HttpTransfer *get_transfer(void);
 static CURLcode set_up(HttpTransfer *transfer, const WaRequest *request);
 static bool is_plain(const char *url);
+static void end_transfer(HttpTransfer *transfer, const char *why);
 static void limit_connections(bool is_plain);
 static void leave_connections(CURLcode result);
 static void release_transfer(HttpTransfer *transfer);
@@ -148,6 +154,7 @@ static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 static int	on_timer(CURLM *m, long timeout_ms, void *arg);
 static size_t on_read(char *buffer, size_t size, size_t nitems, void *arg);
 static int	on_seek(void *arg, curl_off_t offset, int origin);
+static size_t on_header(char *data, size_t size, size_t nitems, void *arg);
 static size_t on_data(char *data, size_t size, size_t nmemb, void *arg);
 static int	on_trace(CURL *easy, curl_infotype type, char *data, size_t size,
 					 void *arg);
@@ -210,6 +217,8 @@ wa_http_start(const WaRequest *request)
 
 	transfer->outbox_id = request->outbox_id;
 	strlcpy(transfer->nonce, request->nonce, sizeof(transfer->nonce));
+	transfer->begun_at = GetCurrentTimestamp();
+	transfer->expires_at = request->expires_at;
 
 	block_signals();
 	limit_connections(is_plain(request->url));
@@ -286,6 +295,47 @@ wa_http_wait(long timeout_ms)
 }
 
 /*
+ * Fill in the outbox rows of transfers that have begun at least so long ago
+ * (ms), and of whose body nothing has left yet.  Returns their number.
+ */
+int
+wa_http_unsent_ids(int64 *ids, int age)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	dlist_iter	iter;
+	int			n = 0;
+
+	dlist_foreach(iter, &active_transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, link, iter.cur);
+
+		if (transfer->body_read == 0 &&
+			TimestampDifferenceExceeds(transfer->begun_at, now, age))
+			ids[n++] = transfer->outbox_id;
+	}
+	return n;
+}
+
+/*
+ * End the transfer of a row, if nothing of its body has left yet.
+ */
+void
+wa_http_withdraw(int64 outbox_id)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &active_transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, link, iter.cur);
+
+		if (transfer->outbox_id != outbox_id || transfer->body_read > 0)
+			continue;
+		transfer->is_withdrawn = true;
+		end_transfer(transfer, "The message was not to be sent any more.");
+	}
+}
+
+/*
  * End all transfers, as we are about to end ourselves.  Their replies say what
  * is known of them.
  */
@@ -295,17 +345,8 @@ wa_http_abandon(void)
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &active_transfers)
-	{
-		HttpTransfer *transfer = dlist_container(HttpTransfer, link, iter.cur);
-
-		block_signals();
-		curl_multi_remove_handle(multi, transfer->easy);
-		unblock_signals();
-		strlcpy(transfer->error, "The background worker was asked to end.",
-				CURL_ERROR_SIZE);
-		dlist_delete(&transfer->link);
-		dlist_push_tail(&failed_transfers, &transfer->link);
-	}
+		end_transfer(dlist_container(HttpTransfer, link, iter.cur),
+					 "The background worker was asked to end.");
 }
 
 /*
@@ -341,8 +382,11 @@ void
 wa_http_free_reply(WaReply *reply)
 {
 	free(reply->body);
+	for (int i = 0; i < WA_NUSAGES; i++)
+		free(reply->usages[i]);
 	free(reply->error);
 	reply->body = NULL;
+	memset(reply->usages, 0, sizeof(reply->usages));
 	reply->error = NULL;
 }
 
@@ -411,6 +455,8 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_READDATA, transfer);
 	SET_OPTION(CURLOPT_SEEKFUNCTION, on_seek);
 	SET_OPTION(CURLOPT_SEEKDATA, transfer);
+	SET_OPTION(CURLOPT_HEADERFUNCTION, on_header);
+	SET_OPTION(CURLOPT_HEADERDATA, transfer);
 	SET_OPTION(CURLOPT_WRITEFUNCTION, on_data);
 	SET_OPTION(CURLOPT_WRITEDATA, transfer);
 	if (!is_plain(request->url))
@@ -428,6 +474,20 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_PRIVATE, transfer);
 #undef SET_OPTION
 	return CURLE_OK;
+}
+
+/*
+ * End a transfer before libcurl has.
+ */
+static void
+end_transfer(HttpTransfer *transfer, const char *why)
+{
+	block_signals();
+	curl_multi_remove_handle(multi, transfer->easy);
+	unblock_signals();
+	strlcpy(transfer->error, why, CURL_ERROR_SIZE);
+	dlist_delete(&transfer->link);
+	dlist_push_tail(&failed_transfers, &transfer->link);
 }
 
 /*
@@ -481,6 +541,8 @@ release_transfer(HttpTransfer *transfer)
 	CURL	   *easy = transfer->easy;
 
 	free(transfer->body);
+	for (int i = 0; i < WA_NUSAGES; i++)
+		free(transfer->usages[i]);
 	free(transfer->reply);
 	memset(transfer, 0, sizeof(HttpTransfer));
 
@@ -601,10 +663,13 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 		reply->body = transfer->reply;
 		reply->body_len = transfer->reply_len;
 		transfer->reply = NULL;
+		memcpy(reply->usages, transfer->usages, sizeof(reply->usages));
+		memset(transfer->usages, 0, sizeof(transfer->usages));
 		return;
 	}
 
-	reply->outcome = transfer->body_read == 0 ? WA_NOT_SENT :
+	reply->outcome = transfer->is_withdrawn ? WA_WITHDRAWN :
+		transfer->body_read == 0 ? WA_NOT_SENT :
 		transfer->is_refused ? WA_NOT_READ : WA_UNKNOWN;
 	reply->error = strdup(transfer->error[0] != '\0' ? transfer->error :
 						  curl_easy_strerror(result));
@@ -659,7 +724,8 @@ on_timer(CURLM *m, long timeout_ms, void *arg)
 }
 
 /*
- * libcurl takes a piece of a request's body.
+ * libcurl takes a piece of a request's body.  This is the last moment to stop
+ * it.
  */
 static size_t
 on_read(char *buffer, size_t size, size_t nitems, void *arg)
@@ -667,6 +733,10 @@ on_read(char *buffer, size_t size, size_t nitems, void *arg)
 	HttpTransfer *transfer = arg;
 	size_t		len = Min(size * nitems,
 						  transfer->body_len - transfer->body_read);
+
+	if (transfer->body_read == 0 && transfer->expires_at != DT_NOEND &&
+		transfer->expires_at <= GetCurrentTimestamp())
+		return CURL_READFUNC_ABORT;
 
 	memcpy(buffer, transfer->body + transfer->body_read, len);
 	transfer->body_read += len;
@@ -691,6 +761,33 @@ on_seek(void *arg, curl_off_t offset, int origin)
 	/* it has a new connection by now, and will have a new stream */
 	transfer->stream = 0;
 	return CURL_SEEKFUNC_OK;
+}
+
+/*
+ * libcurl has received a header, with the end of its line, and no NUL.
+ */
+static size_t
+on_header(char *data, size_t size, size_t nitems, void *arg)
+{
+	static const char *const names[WA_NUSAGES] = {
+		"X-App-Usage:", "X-Business-Use-Case-Usage:"
+	};
+	HttpTransfer *transfer = arg;
+	size_t		len = size * nitems;
+
+	for (int i = 0; i < WA_NUSAGES; i++)
+	{
+		size_t		name_len = strlen(names[i]);
+
+		if (len <= name_len || len > MAX_HEADER_SIZE ||
+			pg_strncasecmp(data, names[i], name_len) != 0)
+			continue;
+
+		/* if there is no memory for it, nothing is lost */
+		free(transfer->usages[i]);
+		transfer->usages[i] = strndup(data + name_len, len - name_len);
+	}
+	return len;
 }
 
 /*

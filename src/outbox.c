@@ -20,23 +20,54 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "whatsapp.h"
 
+static WaQuery open_numbers = {
+	.sql = "SELECT n.phone_number_id, n.rate FROM whatsapp.open_numbers() n",
+	.read_only = true,
+};
+
 static WaQuery claim_rows = {
-	.sql = "SELECT c.outbox_id, c.nonce, c.url, c.access_token, c.body"
-	" FROM whatsapp.claim($1, $2) c",
-	.nargs = 2,
-	.types = {INT4OID, BOOLOID},
+	.sql = "SELECT c.what, c.outbox_id, c.phone_number_id, c.priority, c.nonce,"
+	" c.url, c.access_token, c.body, c.expires_at"
+	" FROM whatsapp.claim($1, $2, $3, $4, $5, $6, $7) c",
+	.nargs = 7,
+	.types = {INT4OID, BOOLOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+	INT8ARRAYOID, INT8ARRAYOID},
 };
 
 static WaQuery record_replies = {
-	.sql = "SELECT r.outbox_id"
-	" FROM whatsapp.record($1, $2, $3, $4, $5, $6, $7) r (outbox_id)",
+	.sql = "SELECT r.what, r.outbox_id"
+	" FROM whatsapp.record($1, $2, $3, $4, $5, $6, $7) r",
 	.nargs = 7,
 	.types = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 	JSONBARRAYOID, TEXTARRAYOID, INT4ARRAYOID},
+};
+
+static WaQuery heed_usage = {
+	.sql = "SELECT whatsapp.heed_usage($1, $2)",
+	.nargs = 2,
+	.types = {INT8ARRAYOID, JSONBARRAYOID},
+};
+
+static WaQuery count_rows = {
+	.sql = "SELECT whatsapp.count_rows()",
+};
+
+static WaQuery tend_rows = {
+	.sql = "SELECT t.what, t.outbox_id, t.at FROM whatsapp.tend($1) t",
+	.nargs = 1,
+	.types = {INT4OID},
+};
+
+static WaQuery withdraw_rows = {
+	.sql = "SELECT w FROM whatsapp.withdraw($1) w",
+	.nargs = 1,
+	.types = {INT8ARRAYOID},
+	.read_only = true,
 };
 
 static WaQuery release_rows = {
@@ -55,6 +86,7 @@ static WaQuery settle_rows = {
 /* What each WaOutcome is, to SQL; in the order of the enum */
 static const char *const outcome_names[] = {
 	[WA_NOT_SENT] = "not sent",
+	[WA_WITHDRAWN] = "withdrawn",
 	[WA_NOT_READ] = "not read",
 	[WA_UNKNOWN] = "unknown",
 	[WA_ANSWERED] = "answered",
@@ -67,40 +99,106 @@ static const char *const policy_names[] = {
 	[WA_UNKNOWN_FAIL] = "fail",
 };
 
+static void record_usage(WaReply *const *replies, int nreplies);
+static Datum make_array(Datum *elements, bool *nulls, int nelements, Oid type);
+static Datum make_id_array(const int64 *ids, int nids);
+static bool says(uint64 row, const char *what);
 static char *get_text(uint64 row, int column);
 static int64 get_int(uint64 row, int column);
-static Jsonb *read_reply(const WaReply *reply);
+static TimestampTz get_time(uint64 row, int column);
+static Jsonb *read_json(const char *json, size_t len);
 
 /*
- * Claim rows that are due, all at once or each by itself, and return the
- * requests to make for them.
+ * The numbers that may send now.
  */
-WaRequest *
-wa_outbox_claim(int limit, bool one_by_one, int *nrequests)
+WaOpenNumber *
+wa_outbox_numbers(int *nnumbers)
 {
-	Datum		values[] = {Int32GetDatum(limit), BoolGetDatum(one_by_one)};
-	WaRequest  *requests;
+	WaOpenNumber *numbers;
 
-	wa_execute(&claim_rows, values, NULL);
-	*nrequests = (int) SPI_processed;
-	requests = palloc(sizeof(WaRequest) * (SPI_processed + 1));
+	wa_execute(&open_numbers, NULL, NULL);
+	*nnumbers = (int) SPI_processed;
+	numbers = palloc(sizeof(WaOpenNumber) * (SPI_processed + 1));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		requests[i].outbox_id = get_int(i, 1);
-		requests[i].nonce = get_text(i, 2);
-		requests[i].url = get_text(i, 3);
-		requests[i].access_token = get_text(i, 4);
-		requests[i].body = get_text(i, 5);
+		bool		isnull;
+
+		numbers[i].phone_number_id = get_text(i, 1);
+		numbers[i].rate =
+			DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[i],
+										 SPI_tuptable->tupdesc, 2, &isnull));
 	}
-	return requests;
+	return numbers;
+}
+
+/*
+ * Claim rows that may leave, all at once or each by itself, of each number up
+ * to its allowance.  Rows that are known to be able to leave are given.
+ */
+void
+wa_outbox_claim(int limit, bool one_by_one, const WaAllowance *allowances,
+				int nallowances, const int64 *released, int nreleased,
+				WaClaimed *claimed)
+{
+	Datum	   *numbers = palloc(sizeof(Datum) * (nallowances + 1));
+	Datum	   *limits = palloc(sizeof(Datum) * (nallowances + 1));
+	Datum	   *priorities = palloc(sizeof(Datum) * (nallowances + 1));
+	Datum	   *ids = palloc(sizeof(Datum) * (nallowances + 1));
+	bool	   *no_position = palloc(sizeof(bool) * (nallowances + 1));
+	Datum		values[7];
+
+	for (int i = 0; i < nallowances; i++)
+	{
+		numbers[i] = CStringGetTextDatum(allowances[i].phone_number_id);
+		limits[i] = Int32GetDatum(allowances[i].max_rows);
+		priorities[i] = Int32GetDatum(allowances[i].priority);
+		ids[i] = Int64GetDatum(allowances[i].id);
+		no_position[i] = !allowances[i].has_position;
+	}
+	values[0] = Int32GetDatum(limit);
+	values[1] = BoolGetDatum(one_by_one);
+	values[2] = make_array(numbers, NULL, nallowances, TEXTOID);
+	values[3] = make_array(limits, NULL, nallowances, INT4OID);
+	values[4] = make_array(priorities, no_position, nallowances, INT4OID);
+	values[5] = make_array(ids, no_position, nallowances, INT8OID);
+	values[6] = make_id_array(released, nreleased);
+	wa_execute(&claim_rows, values, NULL);
+
+	memset(claimed, 0, sizeof(WaClaimed));
+	claimed->requests = palloc(sizeof(WaRequest) * (SPI_processed + 1));
+	claimed->phone_number_ids = palloc(sizeof(char *) * (SPI_processed + 1));
+	claimed->priorities = palloc(sizeof(int) * (SPI_processed + 1));
+	claimed->released = palloc(sizeof(int64) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		WaRequest  *request = &claimed->requests[claimed->nrequests];
+
+		if (says(i, "moved"))
+			claimed->nmoved++;
+		else if (says(i, "released"))
+			claimed->released[claimed->nreleased++] = get_int(i, 2);
+		else
+		{
+			claimed->phone_number_ids[claimed->nrequests] = get_text(i, 3);
+			claimed->priorities[claimed->nrequests] = (int) get_int(i, 4);
+			request->outbox_id = get_int(i, 2);
+			request->nonce = get_text(i, 5);
+			request->url = get_text(i, 6);
+			request->access_token = get_text(i, 7);
+			request->body = get_text(i, 8);
+			request->expires_at = get_time(i, 9);
+			claimed->nrequests++;
+		}
+	}
 }
 
 /*
  * Record what came of transfers.  A row that somebody has locked is left
- * alone; is_left[] says which those are.
+ * alone; is_left[] says which those are.  Returns rows that may leave now.
  */
-void
-wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
+int64 *
+wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left,
+				 int *nreleased)
 {
 	Datum	   *ids = palloc(sizeof(Datum) * nreplies);
 	Datum	   *nonces = palloc(sizeof(Datum) * nreplies);
@@ -112,14 +210,14 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 	bool	   *no_body = palloc(sizeof(bool) * nreplies);
 	bool	   *no_error = palloc(sizeof(bool) * nreplies);
 	bool	   *no_retry_after = palloc(sizeof(bool) * nreplies);
-	int			dims[] = {nreplies};
-	int			lower_bounds[] = {1};
+	int64	   *released;
 	Datum		values[7];
 
 	for (int i = 0; i < nreplies; i++)
 	{
 		const WaReply *reply = replies[i];
-		Jsonb	   *body = read_reply(reply);
+		Jsonb	   *body = reply->body == NULL ? NULL :
+		read_json(reply->body, reply->body_len);
 
 		ids[i] = Int64GetDatum(reply->outbox_id);
 		nonces[i] = CStringGetTextDatum(reply->nonce);
@@ -132,29 +230,117 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 		no_retry_after[i] = reply->retry_after == 0;
 		retry_afters[i] = Int32GetDatum(reply->retry_after);
 	}
-
-#define MAKE_ARRAY(elements, nulls, type, len, by_value, align) \
-	PointerGetDatum(construct_md_array(elements, nulls, 1, dims, lower_bounds, \
-									   type, len, by_value, align))
-
-	values[0] = MAKE_ARRAY(ids, NULL, INT8OID, 8, FLOAT8PASSBYVAL,
-						   TYPALIGN_DOUBLE);
-	values[1] = MAKE_ARRAY(nonces, NULL, TEXTOID, -1, false, TYPALIGN_INT);
-	values[2] = MAKE_ARRAY(outcomes, NULL, TEXTOID, -1, false, TYPALIGN_INT);
-	values[3] = MAKE_ARRAY(statuses, NULL, INT4OID, 4, true, TYPALIGN_INT);
-	values[4] = MAKE_ARRAY(bodies, no_body, JSONBOID, -1, false, TYPALIGN_INT);
-	values[5] = MAKE_ARRAY(errors, no_error, TEXTOID, -1, false, TYPALIGN_INT);
-	values[6] = MAKE_ARRAY(retry_afters, no_retry_after, INT4OID, 4, true,
-						   TYPALIGN_INT);
-#undef MAKE_ARRAY
-
+	values[0] = make_array(ids, NULL, nreplies, INT8OID);
+	values[1] = make_array(nonces, NULL, nreplies, TEXTOID);
+	values[2] = make_array(outcomes, NULL, nreplies, TEXTOID);
+	values[3] = make_array(statuses, NULL, nreplies, INT4OID);
+	values[4] = make_array(bodies, no_body, nreplies, JSONBOID);
+	values[5] = make_array(errors, no_error, nreplies, TEXTOID);
+	values[6] = make_array(retry_afters, no_retry_after, nreplies, INT4OID);
 	wa_execute(&record_replies, values, NULL);
 
 	memset(is_left, false, sizeof(bool) * nreplies);
+	released = palloc(sizeof(int64) * (SPI_processed + 1));
+	*nreleased = 0;
 	for (uint64 r = 0; r < SPI_processed; r++)
-		for (int i = 0; i < nreplies; i++)
-			if (replies[i]->outbox_id == get_int(r, 1))
-				is_left[i] = true;
+	{
+		if (says(r, "released"))
+			released[(*nreleased)++] = get_int(r, 2);
+		else
+			for (int i = 0; i < nreplies; i++)
+				if (replies[i]->outbox_id == get_int(r, 2))
+					is_left[i] = true;
+	}
+	record_usage(replies, nreplies);
+	return released;
+}
+
+/*
+ * Tell what the server has said of its limits, but the same only once.
+ */
+static void
+record_usage(WaReply *const *replies, int nreplies)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * nreplies * WA_NUSAGES);
+	Datum	   *usages = palloc(sizeof(Datum) * nreplies * WA_NUSAGES);
+	const char *last[WA_NUSAGES] = {0};
+	int			n = 0;
+	Datum		values[2];
+
+	for (int i = 0; i < nreplies; i++)
+	{
+		for (int u = 0; u < WA_NUSAGES; u++)
+		{
+			const char *usage = replies[i]->usages[u];
+			Jsonb	   *json;
+
+			if (usage == NULL ||
+				(last[u] != NULL && strcmp(usage, last[u]) == 0))
+				continue;
+			last[u] = usage;
+			json = read_json(usage, strlen(usage));
+			if (json == NULL)
+				continue;
+			ids[n] = Int64GetDatum(replies[i]->outbox_id);
+			usages[n++] = JsonbPGetDatum(json);
+		}
+	}
+	if (n == 0)
+		return;
+	values[0] = make_array(ids, NULL, n, INT8OID);
+	values[1] = make_array(usages, NULL, n, JSONBOID);
+	wa_execute(&heed_usage, values, NULL);
+}
+
+/*
+ * Count what is queued, for who asks.
+ */
+void
+wa_outbox_count(void)
+{
+	wa_execute(&count_rows, NULL, NULL);
+}
+
+/*
+ * See to what the clock and others have changed, up to so many rows of each
+ * kind.  Returns rows that may leave now, and when there will be something to
+ * see to again, DT_NOEND if that is not known.
+ */
+int64 *
+wa_outbox_tend(int limit, int *nreleased, TimestampTz *next)
+{
+	Datum		values[] = {Int32GetDatum(limit)};
+	int64	   *released;
+
+	wa_execute(&tend_rows, values, NULL);
+	released = palloc(sizeof(int64) * (SPI_processed + 1));
+	*nreleased = 0;
+	*next = DT_NOEND;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		if (says(i, "released"))
+			released[(*nreleased)++] = get_int(i, 2);
+		else
+			*next = get_time(i, 3);
+	}
+	return released;
+}
+
+/*
+ * Which of these rows, that have been claimed, are not to leave any more?
+ */
+int64 *
+wa_outbox_withdraw(const int64 *ids, int nids, int *nwithdrawn)
+{
+	Datum		values[] = {make_id_array(ids, nids)};
+	int64	   *withdrawn;
+
+	wa_execute(&withdraw_rows, values, NULL);
+	*nwithdrawn = (int) SPI_processed;
+	withdrawn = palloc(sizeof(int64) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+		withdrawn[i] = get_int(i, 1);
+	return withdrawn;
 }
 
 /*
@@ -164,14 +350,8 @@ wa_outbox_record(WaReply *const *replies, int nreplies, bool *is_left)
 void
 wa_outbox_release(const int64 *in_flight, int nin_flight)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * (nin_flight + 1));
-	Datum		values[1];
+	Datum		values[] = {make_id_array(in_flight, nin_flight)};
 
-	for (int i = 0; i < nin_flight; i++)
-		ids[i] = Int64GetDatum(in_flight[i]);
-	values[0] = PointerGetDatum(construct_array(ids, nin_flight, INT8OID, 8,
-												FLOAT8PASSBYVAL,
-												TYPALIGN_DOUBLE));
 	wa_execute(&release_rows, values, NULL);
 }
 
@@ -189,6 +369,42 @@ wa_outbox_settle(int grace, WaUnknownPolicy policy)
 	values[0] = IntervalPGetDatum(interval);
 	values[1] = CStringGetTextDatum(policy_names[policy]);
 	wa_execute(&settle_rows, values, NULL);
+}
+
+static Datum
+make_array(Datum *elements, bool *nulls, int nelements, Oid type)
+{
+	int			dims[] = {nelements};
+	int			lower_bounds[] = {1};
+	int16		len;
+	bool		by_value;
+	char		align;
+
+	if (nelements == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	get_typlenbyvalalign(type, &len, &by_value, &align);
+	return PointerGetDatum(construct_md_array(elements, nulls, 1, dims,
+											  lower_bounds, type, len,
+											  by_value, align));
+}
+
+static Datum
+make_id_array(const int64 *ids, int nids)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * (nids + 1));
+
+	for (int i = 0; i < nids; i++)
+		elements[i] = Int64GetDatum(ids[i]);
+	return make_array(elements, NULL, nids, INT8OID);
+}
+
+/*
+ * Does the first column of a row say so?
+ */
+static bool
+says(uint64 row, const char *what)
+{
+	return strcmp(get_text(row, 1), what) == 0;
 }
 
 static char *
@@ -210,15 +426,23 @@ get_int(uint64 row, int column)
 	return DatumGetInt64(value);
 }
 
+static TimestampTz
+get_time(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
 /*
- * The JSON that was answered, or NULL if it was not JSON.
+ * Some JSON that the server has sent, or NULL if it was not JSON.
  */
 static Jsonb *
-read_reply(const WaReply *reply)
+read_json(const char *json, size_t len)
 {
 	const char *remark;
 
-	if (reply->body == NULL)
-		return NULL;
-	return wa_document_read(reply->body, reply->body_len, &remark);
+	return wa_document_read(json, len, &remark);
 }

@@ -4,10 +4,15 @@
  *	  The background worker that sends the outbox of one database.
  *
  * It goes round and round: record what came of transfers that have ended, if
- * there is room claim rows that are due, start a transfer for each, and wait.
- * Recording and claiming are a transaction each.  While it waits, on its
- * latch and libcurl's sockets at once, there is none, and so no snapshot: a
- * server that takes its time holds nothing up but its own message.
+ * there is room claim rows that may leave, start a transfer for each, see to
+ * what the clock and others have changed, and wait.  Recording, claiming and
+ * seeing to that are a transaction each.  While it waits, on its latch and
+ * libcurl's sockets at once, there is none, and so no snapshot: a server that
+ * takes its time holds nothing up but its own message.
+ *
+ * Which rows may leave is kept in the outbox itself, see there.  Rows that we
+ * have made able to leave are remembered until they are claimed, as then they
+ * need not be looked for; but that may be forgotten at any time.
  *
  * A row is marked as being sent, durably, before any of it leaves.  So when a
  * sender has died, the next one knows which messages may have gone out, and
@@ -61,6 +66,22 @@
 #define CLAIM_RETRY_DELAY	5000
 #define ONE_BY_ONE_TIME		60000
 #define CLAIM_LOCKED_DELAY	200
+
+/*
+ * What the clock and others have changed is seen to at most every so many ms,
+ * and not for more than a part of the time, however long it takes.  As many
+ * rows are seen to at once.
+ */
+#define MIN_TEND_DELAY		20
+#define TEND_LOCKED_DELAY	200
+#define TEND_SHARE			10
+#define MAX_TENDED			1000
+
+/* How many rows that may leave are remembered */
+#define MAX_RELEASED		10000
+
+/* A transfer is slow to leave after so many ms; it may have to be withdrawn */
+#define MAX_UNSENT_AGE		50
 
 /* How soon to look again for rows that nobody knows of, at least; in ms */
 #define MIN_SETTLE_DELAY	1000
@@ -117,15 +138,27 @@ typedef struct SenderBatch
 	WaReply   **replies;
 	bool	   *is_left;
 	int			nreplies;
+	int64	   *released;
+	int			nreleased;
 } SenderBatch;
 
 typedef struct SenderClaim
 {
 	int			limit;
 	bool		one_by_one;
-	WaRequest  *requests;
-	int			nrequests;
+	WaClaimed	claimed;
 } SenderClaim;
+
+typedef struct SenderTend
+{
+	int64	   *unsent;
+	int			nunsent;
+	int64	   *withdrawn;
+	int			nwithdrawn;
+	int64	   *released;
+	int			nreleased;
+	TimestampTz next;
+} SenderTend;
 
 static volatile sig_atomic_t end_is_wanted = false;
 static TimeoutId work_timeout;
@@ -135,9 +168,16 @@ static bool extension_is_gone = false;
 static MemoryContext turn_context = NULL;	/* reset each turn */
 static MemoryContext reply_context = NULL;
 static List *replies = NIL;		/* of SenderReply */
+static int64 released[MAX_RELEASED];	/* rows that may leave */
+static int	nreleased = 0;
 static bool claim_is_due = true;
 static TimestampTz claim_not_before = 0;
+static TimestampTz pace_allows_at = DT_NOEND;	/* to claim more */
+static bool tend_is_due = true;
+static TimestampTz tend_at = DT_NOEND;	/* when it is due by itself */
+static TimestampTz tend_not_before = 0;
 static TimestampTz one_by_one_until = 0;	/* as together they could not be */
+static TimestampTz poll_at = 0; /* to have a look at everything */
 static bool settle_is_due = true;
 static TimestampTz settle_not_before = 0;
 
@@ -147,6 +187,7 @@ static void on_work_timeout(void);
 static void heed_signals(void);
 static void take_leave(void);
 static void settle(void);
+static void count_in_transaction(void *arg);
 static void release_in_transaction(void *arg);
 static void settle_in_transaction(void *arg);
 static void record_replies(void);
@@ -155,6 +196,15 @@ static void record_in_transaction(void *arg);
 static void postpone(SenderReply *reply);
 static void claim_and_start(void);
 static void claim_in_transaction(void *arg);
+static void remember(const int64 *ids, int nids);
+static bool is_remembered(int64 id);
+static void forget(int64 id);
+static int	compare_ids(const void *a, const void *b);
+static void tend(void);
+static void tend_in_transaction(void *arg);
+static bool may_send(void);
+static bool claim_is_possible(void);
+static void something_happened(void);
 static void wait_for_work(void);
 static long time_to_wait(void);
 static void collect_replies(void);
@@ -169,6 +219,7 @@ void
 whatsapp_sender_main(Datum arg)
 {
 	start_sender(DatumGetInt32(arg));
+	in_transaction("counting", count_in_transaction, NULL);
 
 	while (!extension_is_gone)
 	{
@@ -177,6 +228,7 @@ whatsapp_sender_main(Datum arg)
 		settle();
 		record_replies();
 		claim_and_start();
+		tend();
 		wait_for_work();
 		collect_replies();
 	}
@@ -277,7 +329,7 @@ heed_signals(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		claim_is_due = true;
+		something_happened();
 	}
 }
 
@@ -328,6 +380,12 @@ settle(void)
 	in_transaction("settling unknown rows", settle_in_transaction, NULL);
 	settle_is_due = false;
 	settle_not_before = TimestampTzPlusMilliseconds(now, MIN_SETTLE_DELAY);
+}
+
+static void
+count_in_transaction(void *arg)
+{
+	wa_outbox_count();
 }
 
 static void
@@ -398,10 +456,7 @@ record_replies(void)
 
 			/* this may take its time; transfers must not time out meanwhile */
 			if (wa_http_wait(0))
-			{
-				claim_is_due = true;
-				settle_is_due = true;
-			}
+				something_happened();
 		}
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -431,6 +486,9 @@ record_batch(List *list)
 	if (work != WORK_DONE)
 		return work;
 
+	remember(batch.released, batch.nreleased);
+	claim_is_due = true;
+	tend_is_due = true;
 	for (int i = 0; i < batch.nreplies; i++)
 	{
 		SenderReply *reply = (SenderReply *) batch.replies[i];
@@ -452,7 +510,8 @@ record_in_transaction(void *arg)
 {
 	SenderBatch *batch = arg;
 
-	wa_outbox_record(batch->replies, batch->nreplies, batch->is_left);
+	batch->released = wa_outbox_record(batch->replies, batch->nreplies,
+									   batch->is_left, &batch->nreleased);
 }
 
 /*
@@ -474,17 +533,13 @@ static void
 claim_and_start(void)
 {
 	SenderClaim claim = {0};
+	WaClaimed  *claimed = &claim.claimed;
 	SenderWork	work;
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight();
 	claim.one_by_one = one_by_one_until > GetCurrentTimestamp();
-	if (!claim_is_due || claim.limit <= 0 || extension_is_gone || end_is_wanted ||
-		list_length(replies) >= MAX_UNRECORDED * wa_max_in_flight ||
-		claim_not_before > GetCurrentTimestamp())
-		return;
-
-	/* on in the file and for the database: either can switch us off */
-	if (!wa_enabled || !wa_shared_enabled())
+	if (!claim_is_possible() || claim_not_before > GetCurrentTimestamp() ||
+		!(claim_is_due || pace_allows_at <= GetCurrentTimestamp()))
 		return;
 
 	work = in_transaction("claiming", claim_in_transaction, &claim);
@@ -505,21 +560,183 @@ claim_and_start(void)
 		return;
 	}
 
-	/* there may be more if these were as many as we asked for */
-	claim_is_due = claim.nrequests == claim.limit;
-	for (int i = 0; i < claim.nrequests; i++)
-		wa_http_start(&claim.requests[i]);
+	for (int i = 0; i < claimed->nrequests; i++)
+	{
+		int64		id = claimed->requests[i].outbox_id;
+
+		wa_pace_spend(claimed->phone_number_ids[i], claimed->priorities[i],
+					  id, !is_remembered(id));
+	}
+	for (int i = 0; i < claimed->nrequests; i++)
+	{
+		forget(claimed->requests[i].outbox_id);
+		wa_http_start(&claimed->requests[i]);
+	}
+	remember(claimed->released, claimed->nreleased);
+
+	/*
+	 * There may be more if these were as many as we asked for, or were in the
+	 * way of others.  More of a number that has no tokens left is for later.
+	 */
+	claim_is_due = claimed->nrequests == claim.limit || claimed->nmoved > 0;
+	pace_allows_at = wa_pace_next();
+	wa_pace_publish();
 }
 
 static void
 claim_in_transaction(void *arg)
 {
 	SenderClaim *claim = arg;
+	WaOpenNumber *numbers;
+	WaAllowance *allowances;
+	int			nnumbers;
+	int			nallowances;
 
 	/* what is on disk is what is sent, whatever synchronous_commit says */
 	ForceSyncCommit();
-	claim->requests = wa_outbox_claim(claim->limit, claim->one_by_one,
-									  &claim->nrequests);
+	numbers = wa_outbox_numbers(&nnumbers);
+	wa_pace_open(numbers, nnumbers);
+	allowances = wa_pace_allow(&nallowances);
+	memset(&claim->claimed, 0, sizeof(WaClaimed));
+	if (nallowances > 0)
+		wa_outbox_claim(claim->limit, claim->one_by_one, allowances,
+						nallowances, released, nreleased, &claim->claimed);
+}
+
+/*
+ * Remember rows that may leave.  If they are too many, they are found anyway.
+ */
+static void
+remember(const int64 *ids, int nids)
+{
+	if (nids == 0)
+		return;
+	if (nids > MAX_RELEASED - nreleased)
+	{
+		tend_is_due = true;
+		return;
+	}
+	memcpy(released + nreleased, ids, sizeof(int64) * nids);
+	nreleased += nids;
+	qsort(released, nreleased, sizeof(int64), compare_ids);
+	claim_is_due = true;
+}
+
+static bool
+is_remembered(int64 id)
+{
+	return bsearch(&id, released, nreleased, sizeof(int64), compare_ids) != NULL;
+}
+
+static void
+forget(int64 id)
+{
+	int64	   *found = bsearch(&id, released, nreleased, sizeof(int64),
+								compare_ids);
+
+	if (found == NULL)
+		return;
+	nreleased--;
+	memmove(found, found + 1,
+			sizeof(int64) * (nreleased - (found - released)));
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		id_a = *(const int64 *) a;
+	int64		id_b = *(const int64 *) b;
+
+	return id_a < id_b ? -1 : id_a > id_b ? 1 : 0;
+}
+
+/*
+ * See to what the clock and others have changed: rows that are due, or not to
+ * leave any more.  After that, all rows are looked for anew.
+ */
+static void
+tend(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	SenderTend	tended = {0};
+	SenderWork	work;
+	long		took;
+
+	if (!(tend_is_due || tend_at <= start) || tend_not_before > start ||
+		!may_send())
+		return;
+
+	tended.unsent = palloc(sizeof(int64) * (wa_http_in_flight() + 1));
+	tended.nunsent = wa_http_unsent_ids(tended.unsent, MAX_UNSENT_AGE);
+	work = in_transaction("tending", tend_in_transaction, &tended);
+	took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
+	tend_not_before =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									work != WORK_DONE ?
+									Max(TEND_SHARE * took, TEND_LOCKED_DELAY) :
+									tended.nreleased > 0 ? 0 :
+									Max(TEND_SHARE * took, MIN_TEND_DELAY));
+	if (work != WORK_DONE)
+		return;
+
+	for (int i = 0; i < tended.nwithdrawn; i++)
+		wa_http_withdraw(tended.withdrawn[i]);
+	nreleased = 0;
+	if (wa_pace_rewind())
+		claim_is_due = true;
+	remember(tended.released, tended.nreleased);
+
+	/* there may be more; or something cannot be seen to for now */
+	tend_is_due = tended.nreleased > 0;
+	tend_at = tended.next;
+	if (tend_at <= start)
+		tend_at = TimestampTzPlusMilliseconds(start, TEND_LOCKED_DELAY);
+}
+
+static void
+tend_in_transaction(void *arg)
+{
+	SenderTend *tended = arg;
+
+	tended->released = wa_outbox_tend(MAX_TENDED, &tended->nreleased,
+									  &tended->next);
+	if (tended->nunsent > 0)
+		tended->withdrawn = wa_outbox_withdraw(tended->unsent, tended->nunsent,
+											   &tended->nwithdrawn);
+}
+
+/*
+ * Is anything to be sent: on in the file and for the database?  Either can
+ * switch us off.
+ */
+static bool
+may_send(void)
+{
+	return wa_enabled && wa_shared_enabled() && !extension_is_gone &&
+		!end_is_wanted;
+}
+
+/*
+ * Is there room for more?
+ */
+static bool
+claim_is_possible(void)
+{
+	return may_send() && wa_http_in_flight() < wa_max_in_flight &&
+		list_length(replies) < MAX_UNRECORDED * wa_max_in_flight;
+}
+
+/*
+ * Somebody has woken us, or it has been too long: have a look at everything.
+ */
+static void
+something_happened(void)
+{
+	claim_is_due = true;
+	tend_is_due = true;
+	settle_is_due = true;
+	poll_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										  wa_poll_interval);
 }
 
 /*
@@ -529,40 +746,29 @@ claim_in_transaction(void *arg)
 static void
 wait_for_work(void)
 {
-	TimestampTz start = GetCurrentTimestamp();
-	long		timeout = time_to_wait();
-
 	if (extension_is_gone)
 		return;
-	if (wa_http_wait(timeout) ||
-		TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout))
-	{
-		claim_is_due = true;
-		settle_is_due = true;
-	}
+	if (wa_http_wait(time_to_wait()) || poll_at <= GetCurrentTimestamp())
+		something_happened();
 }
 
 static long
 time_to_wait(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		timeout = wa_poll_interval;
+	TimestampTz until = poll_at;
 	ListCell   *cell;
 
 	if (settle_is_due)
-		timeout = Min(timeout,
-					  TimestampDifferenceMilliseconds(now, settle_not_before));
-	if (claim_not_before > now)
-		timeout = Min(timeout,
-					  TimestampDifferenceMilliseconds(now, claim_not_before));
+		until = Min(until, settle_not_before);
+	if (claim_is_possible())
+		until = Min(until, Max(claim_is_due ? now : pace_allows_at,
+							   claim_not_before));
+	if (may_send())
+		until = Min(until, Max(tend_is_due ? now : tend_at, tend_not_before));
 	foreach(cell, replies)
-	{
-		SenderReply *reply = lfirst(cell);
-
-		timeout = Min(timeout,
-					  TimestampDifferenceMilliseconds(now, reply->not_before));
-	}
-	return timeout;
+		until = Min(until, ((SenderReply *) lfirst(cell))->not_before);
+	return TimestampDifferenceMilliseconds(now, until);
 }
 
 /*

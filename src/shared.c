@@ -53,15 +53,25 @@ typedef struct SharedState
 	WaSlot		slots[FLEXIBLE_ARRAY_MEMBER];
 } SharedState;
 
+/* The tokens that a sender shows, as many as there are slots */
+typedef struct SharedTokens
+{
+	int			ntokens;
+	WaTokens	tokens[WA_MAX_TOKENS];
+} SharedTokens;
+
 static SharedState *shared = NULL;
+static SharedTokens *shared_tokens = NULL;
 static shmem_request_hook_type prev_shmem_request = NULL;
 static shmem_startup_hook_type prev_shmem_startup = NULL;
 
 static int	my_slot = -1;
+static bool i_am_sender = false;
 
 static void request_shared_memory(void);
 static void start_shared_memory(void);
 static Size shared_size(void);
+static Size tokens_size(void);
 static WaSlot *find_slot(Oid database);
 static bool take_slot(Oid database);
 static void set_launcher_latch(void);
@@ -291,6 +301,7 @@ wa_shared_attach_worker(int i, bool is_sender)
 	{
 		slot->pid = MyProcPid;
 		slot->latch = is_sender ? MyLatch : NULL;
+		shared_tokens[i].ntokens = 0;
 		attached = true;
 	}
 	LWLockRelease(shared->lock);
@@ -298,6 +309,7 @@ wa_shared_attach_worker(int i, bool is_sender)
 	if (attached)
 	{
 		my_slot = i;
+		i_am_sender = is_sender;
 		before_shmem_exit(detach_worker, (Datum) 0);
 	}
 	return attached;
@@ -341,6 +353,77 @@ wa_shared_end_well(void)
 }
 
 /*
+ * Show how many tokens numbers have.
+ */
+void
+wa_shared_show_tokens(const WaTokens *tokens, int ntokens)
+{
+	SharedTokens *mine = &shared_tokens[my_slot];
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	mine->ntokens = ntokens;
+	memcpy(mine->tokens, tokens, sizeof(WaTokens) * ntokens);
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Functions for who wants to know
+ */
+
+/*
+ * Are we a sender?
+ */
+bool
+wa_shared_is_sender(void)
+{
+	return i_am_sender;
+}
+
+/*
+ * Which process is the sender of a database?  0 if there is none.
+ */
+pid_t
+wa_shared_sender_pid(Oid database)
+{
+	WaSlot	   *slot;
+	pid_t		pid = 0;
+
+	if (shared == NULL)
+		return 0;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->latch != NULL)
+		pid = slot->pid;
+	LWLockRelease(shared->lock);
+	return pid;
+}
+
+/*
+ * Fill in the tokens that the sender of a database shows, and return their
+ * number.
+ */
+int
+wa_shared_see_tokens(Oid database, WaTokens *tokens)
+{
+	WaSlot	   *slot;
+	int			n = 0;
+
+	if (shared == NULL)
+		return 0;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->latch != NULL)
+	{
+		SharedTokens *its = &shared_tokens[slot - shared->slots];
+
+		n = its->ntokens;
+		memcpy(tokens, its->tokens, sizeof(WaTokens) * n);
+	}
+	LWLockRelease(shared->lock);
+	return n;
+}
+
+/*
  * Internals
  */
 
@@ -349,7 +432,7 @@ request_shared_memory(void)
 {
 	if (prev_shmem_request)
 		prev_shmem_request();
-	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(add_size(shared_size(), tokens_size()));
 	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
 }
 
@@ -369,6 +452,9 @@ start_shared_memory(void)
 		shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
 		shared->nslots = max_worker_processes;
 	}
+	shared_tokens = ShmemInitStruct("whatsapp tokens", tokens_size(), &found);
+	if (!found)
+		memset(shared_tokens, 0, tokens_size());
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -380,6 +466,12 @@ shared_size(void)
 {
 	return add_size(offsetof(SharedState, slots),
 					mul_size(sizeof(WaSlot), max_worker_processes));
+}
+
+static Size
+tokens_size(void)
+{
+	return mul_size(sizeof(SharedTokens), max_worker_processes);
 }
 
 static WaSlot *

@@ -156,6 +156,7 @@ typedef struct WaNode
 typedef enum WaOutcome
 {
 	WA_NOT_SENT,				/* nothing has left, surely */
+	WA_WITHDRAWN,				/* the same, as that was our wish */
 	WA_NOT_READ,				/* something has left, and the server has said
 								 * that it will not look at it */
 	WA_UNKNOWN,					/* something has left, and no answer came */
@@ -163,6 +164,7 @@ typedef enum WaOutcome
 } WaOutcome;
 
 #define WA_NONCE_LEN	16
+#define WA_NUSAGES		2		/* headers that tell of limits */
 
 typedef struct WaReply
 {
@@ -173,6 +175,8 @@ typedef struct WaReply
 	int			retry_after;	/* seconds; 0 if the answer does not say */
 	char	   *body;			/* malloc'ed; NULL if there is none */
 	size_t		body_len;
+	char	   *usages[WA_NUSAGES]; /* malloc'ed: what the server says about
+									 * how much of its limits is used; or NULL */
 	char	   *error;			/* malloc'ed; NULL if there was an answer */
 } WaReply;
 
@@ -183,7 +187,58 @@ typedef struct WaRequest
 	const char *url;
 	const char *access_token;
 	const char *body;
+	TimestampTz expires_at;		/* not to leave from then on; or DT_NOEND */
 } WaRequest;
+
+/*
+ * A number, as far as the sender is concerned; see pace.c.
+ */
+#define WA_NUMBER_LEN	64		/* with the NUL */
+
+typedef struct WaOpenNumber
+{
+	const char *phone_number_id;
+	double		rate;			/* messages per second */
+} WaOpenNumber;
+
+typedef struct WaAllowance
+{
+	const char *phone_number_id;
+	int			max_rows;
+	bool		has_position;	/* rows up to this have been read */
+	int			priority;
+	int64		id;
+	TimestampTz served_at;
+} WaAllowance;
+
+typedef struct WaTokens
+{
+	char		phone_number_id[WA_NUMBER_LEN];
+	double		rate;
+	double		tokens;
+	TimestampTz at;
+} WaTokens;
+
+#define WA_MAX_TOKENS	64
+
+/* What may be sent at once: as much as in a tenth of a second */
+static inline double
+wa_bucket_size(double rate)
+{
+	return rate < 10 ? 1 : rate / 10;
+}
+
+/* What came of a claim */
+typedef struct WaClaimed
+{
+	WaRequest  *requests;
+	const char **phone_number_ids;	/* of the requests */
+	int		   *priorities;
+	int			nrequests;
+	int			nmoved;			/* rows that may not leave after all */
+	int64	   *released;		/* rows that may leave now */
+	int			nreleased;
+} WaClaimed;
 
 /*
  * A query of ours, and its plan once it has been executed.
@@ -374,6 +429,8 @@ extern void wa_http_start(const WaRequest *request);
 extern int	wa_http_in_flight(void);
 extern int	wa_http_outbox_ids(int64 *ids);
 extern bool wa_http_wait(long timeout_ms);
+extern int	wa_http_unsent_ids(int64 *ids, int age);
+extern void wa_http_withdraw(int64 outbox_id);
 extern void wa_http_abandon(void);
 extern bool wa_http_next_reply(WaReply *reply);
 extern void wa_http_free_reply(WaReply *reply);
@@ -395,8 +452,23 @@ extern void wa_shared_forget(int i);
 extern bool wa_shared_attach_worker(int i, bool is_sender);
 extern void wa_shared_report_owner(Oid owner);
 extern void wa_shared_end_well(void);
+extern void wa_shared_show_tokens(const WaTokens *tokens, int ntokens);
+extern bool wa_shared_is_sender(void);
+extern pid_t wa_shared_sender_pid(Oid database);
+extern int	wa_shared_see_tokens(Oid database, WaTokens *tokens);
 
 /* in wake.c */
+
+/* in status.c */
+
+/* in pace.c */
+extern void wa_pace_open(const WaOpenNumber *numbers, int nnumbers);
+extern WaAllowance *wa_pace_allow(int *nallowances);
+extern void wa_pace_spend(const char *phone_number_id, int priority, int64 id,
+						  bool was_read);
+extern TimestampTz wa_pace_next(void);
+extern bool wa_pace_rewind(void);
+extern void wa_pace_publish(void);
 
 /* in outbox.c */
 typedef enum WaUnknownPolicy
@@ -406,10 +478,16 @@ typedef enum WaUnknownPolicy
 	WA_UNKNOWN_FAIL
 } WaUnknownPolicy;
 
-extern WaRequest *wa_outbox_claim(int limit, bool one_by_one,
-								  int *nrequests);
-extern void wa_outbox_record(WaReply *const *replies, int nreplies,
-							 bool *is_left);
+extern WaOpenNumber *wa_outbox_numbers(int *nnumbers);
+extern void wa_outbox_claim(int limit, bool one_by_one,
+							const WaAllowance *allowances, int nallowances,
+							const int64 *released, int nreleased,
+							WaClaimed *claimed);
+extern int64 *wa_outbox_record(WaReply *const *replies, int nreplies,
+							   bool *is_left, int *nreleased);
+extern void wa_outbox_count(void);
+extern int64 *wa_outbox_tend(int limit, int *nreleased, TimestampTz *next);
+extern int64 *wa_outbox_withdraw(const int64 *ids, int nids, int *nwithdrawn);
 extern void wa_outbox_release(const int64 *in_flight, int nin_flight);
 extern void wa_outbox_settle(int grace, WaUnknownPolicy policy);
 

@@ -58,6 +58,7 @@
  *	empty true		a success without "messages"
  *	http_status N		another status for whatever is answered
  *	retry_after N		a Retry-After header with it, in seconds
+ *	usage "..."		an X-App-Usage header with it
  *	location "..."		a Location header with it
  *
  *	never true		no answer; the connection stays open
@@ -169,6 +170,7 @@ const SCRIPT_KEYS = {
 	empty: 'boolean',
 	http_status: 'number',
 	retry_after: 'number',
+	usage: 'string',
 	location: 'string',
 	never: 'boolean',
 	close: 'boolean',
@@ -583,6 +585,8 @@ function deliver(call, script) {
 		headers['facebook-api-version'] = call.version;
 	if (script.retry_after !== undefined)
 		headers['Retry-After'] = script.retry_after;
+	if (script.usage !== undefined)
+		headers['X-App-Usage'] = script.usage;
 	if (script.location !== undefined)
 		headers.Location = script.location;
 	if (script.http_status !== undefined && !script.error?.http_status)

@@ -254,7 +254,7 @@ sandbox_set_environment()
 	)
 	for name in $(compgen -e); do
 		case $name in
-			TERM|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|npm_config_*|NPM_CONFIG_*|\
+			TERM|WHATSAPP_SEED|WHATSAPP_STEPS|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|npm_config_*|NPM_CONFIG_*|\
 			http_proxy|https_proxy|no_proxy|HTTP_PROXY|HTTPS_PROXY|NO_PROXY)
 				SANDBOX_ENV+=("$name=${!name}") ;;
 		esac

@@ -59,8 +59,9 @@ sub add_number
 {
 	my ($node, $database) = @_;
 
+	# as fast as it can, unless a test is about that
 	$node->safe_psql($database // 'postgres', sprintf(
-			"CREATE EXTENSION whatsapp; SELECT whatsapp.add_number('%s', waba_id => '102290129340398', access_token => '%s', app_secret => '%s', verify_token => '%s')",
+			"CREATE EXTENSION whatsapp; SELECT whatsapp.add_number('%s', waba_id => '102290129340398', access_token => '%s', app_secret => '%s', verify_token => '%s'); UPDATE whatsapp.numbers SET messages_per_second = 1000000",
 			NUMBER, TOKEN, SECRET, VERIFY_TOKEN));
 	return;
 }
@@ -278,6 +279,9 @@ sub graph_requests
 {
 	my ($graph, $recipient) = @_;
 
+	return scalar(grep { ($_->{to} // '') =~ $recipient }
+		  @{ graph_get($graph, '/_log') })
+	  if ref $recipient;
 	return graph_get($graph,
 		'/_count' . (defined $recipient ? "?recipient=$recipient" : ''))
 	  ->{requests};

@@ -135,12 +135,12 @@ $node->safe_psql('postgres',
 	"SELECT whatsapp.set_access_token('" . NUMBER . "', 'wrong')");
 queue('15550000036', 'refused token');
 ok( wait_until(
-		'the number is paused',
+		'the number is held',
 		sub {
 			$node->safe_psql('postgres',
-				"SELECT state || ' ' || paused_class FROM whatsapp.numbers") eq 'paused token';
+				"SELECT state, holds -> 0 ->> 'key' FROM whatsapp.sender_status") eq 'held|token';
 		}),
-	'a refused token pauses the number');
+	'a refused token stops the number');
 is(row('state, attempts', "body = 'refused token'"), 'queued|0', 'the row waits, and no attempt is counted');
 queue('15550000036', 'behind it');
 like(slurp_file($node->logfile),

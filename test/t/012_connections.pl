@@ -158,22 +158,24 @@ graph_post($graph, '/_script',
 	});
 queue('15550000021', 'redirected');
 ok( wait_until(
-		'the number is paused',
-		sub { $node->safe_psql('postgres', 'SELECT state FROM whatsapp.numbers') eq 'paused' }),
-	'a redirection pauses the number');
+		'the number is held',
+		sub { $node->safe_psql('postgres', 'SELECT state FROM whatsapp.sender_status') eq 'held' }),
+	'a redirection stops the number');
 is(graph_requests($elsewhere), 0, 'and is not followed');
 graph_post($graph, '/_script', { recipient => '15550000021', delay_ms => 1 });
 $node->safe_psql('postgres', "SELECT whatsapp.resume_number('" . NUMBER . "')");
 wait_for_state($node, "body = 'redirected'", 'sent', 'once resumed it is sent');
 
 # Nobody we know
+my $nstrangers = 0;
 sub test_stranger
 {
 	my ($what, @conf) = @_;
+	my $recipient = '1555000010' . $nstrangers++;
 	my $before = graph_requests($graph);
 
 	set_conf($node, @conf);
-	queue('15550000022', $what);
+	queue($recipient, $what);
 	ok( wait_until(
 			'it has been tried',
 			sub {

@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  What anybody may ask about the sender of a database.
+ *
+ * IDENTIFICATION
+ *	  src/status.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "whatsapp.h"
+
+PG_FUNCTION_INFO_V1(whatsapp_in_sender);
+PG_FUNCTION_INFO_V1(whatsapp_sender_pid);
+PG_FUNCTION_INFO_V1(whatsapp_sender_paces);
+
+/*
+ * whatsapp.in_sender() returns boolean
+ */
+Datum
+whatsapp_in_sender(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(wa_shared_is_sender());
+}
+
+/*
+ * whatsapp.sender_pid() returns integer, NULL if there is none
+ */
+Datum
+whatsapp_sender_pid(PG_FUNCTION_ARGS)
+{
+	pid_t		pid = wa_shared_sender_pid(MyDatabaseId);
+
+	if (pid == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(pid);
+}
+
+/*
+ * whatsapp.sender_paces() returns setof (phone_number_id, tokens)
+ */
+Datum
+whatsapp_sender_paces(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WaTokens	tokens[WA_MAX_TOKENS];
+	int			ntokens = wa_shared_see_tokens(MyDatabaseId, tokens);
+	TimestampTz now = GetCurrentTimestamp();
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < ntokens; i++)
+	{
+		double		by_now = tokens[i].tokens +
+		tokens[i].rate * Max(now - tokens[i].at, 0) / USECS_PER_SEC;
+		Datum		values[2];
+		bool		nulls[2] = {false};
+
+		values[0] = CStringGetTextDatum(tokens[i].phone_number_id);
+		values[1] = Float8GetDatum(Min(by_now,
+									   wa_bucket_size(tokens[i].rate)));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -159,7 +159,8 @@ wait_for_state($node, "body = 'pair'", 'sent', 'until it is released');
 my $certificate = make_certificate('127.0.0.1');
 set_conf($node,
 	"whatsapp.ca_file = '$certificate->{cert}'",
-	"whatsapp.connect_timeout = '50s'");
+	"whatsapp.connect_timeout = '5min'",
+	"whatsapp.request_timeout = '10min'");
 
 # Queue a message to a server that is not there with its mind yet
 sub stall

@@ -3322,6 +3322,7 @@ DECLARE
 	user_ids text[];
 	left_numbers text[];
 	left_recipients text[];
+	locked bigint[];
 	troubles jsonb;
 	unheard_of integer[];
 BEGIN
@@ -3417,10 +3418,11 @@ BEGIN
 		array_agg(d.reply #>> '{contacts,0,user_id}') FILTER (WHERE d.state = 'sent'),
 		array_agg(d.phone_number_id) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
 		array_agg(d.recipient_key) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
+		ARRAY(SELECT r.id FROM result r WHERE r.id NOT IN (SELECT f.id FROM free f)),
 		(SELECT jsonb_agg(to_jsonb(t)) FROM troubled t),
 		array_agg(DISTINCT d.error_code) FILTER (WHERE d.error_code IS NOT NULL AND NOT EXISTS (
 			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code))
-	INTO sent, wa_ids, user_ids, left_numbers, left_recipients, troubles, unheard_of
+	INTO sent, wa_ids, user_ids, left_numbers, left_recipients, locked, troubles, unheard_of
 	FROM decided d;
 
 	IF sent IS NOT NULL THEN
@@ -3446,11 +3448,14 @@ BEGIN
 		SELECT 'released', a.id
 		FROM unnest(whatsapp.advance(left_numbers, left_recipients)) a (id);
 	END IF;
-	RETURN QUERY
-	SELECT 'left', o.id
-	FROM unnest(outbox_ids, nonces) r (id, nonce)
-	JOIN whatsapp.outbox o ON o.id = r.id AND o.nonce = r.nonce
-	WHERE o.state = 'sending';
+	-- or gone, or none of our business any more
+	IF locked <> '{}' THEN
+		RETURN QUERY
+		SELECT 'left', o.id
+		FROM unnest(outbox_ids, nonces) r (id, nonce)
+		JOIN whatsapp.outbox o ON o.id = r.id AND o.nonce = r.nonce
+		WHERE r.id = ANY (locked) AND o.state = 'sending';
+	END IF;
 END $$;
 COMMENT ON FUNCTION whatsapp.record(bigint[], text[], text[], integer[], jsonb[], text[], integer[]) IS 'for the background worker: records what came of attempts, each known by its row and nonce. What tells of rows that others have locked, to be recorded later (left), and of rows that may leave now (released)';
 

@@ -259,9 +259,11 @@ start_sender(int slot)
 
 	/*
 	 * Our plans are kept, and may have been made while the tables were empty.
-	 * All that we ask for is found by an index, and in its order, row by row;
-	 * and it is not worth being compiled.
+	 * All that we ask for is found by an index, and in its order, row by row,
+	 * whatever the parameters are; and it is not worth being compiled.
 	 */
+	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET,
+					PGC_S_OVERRIDE);
 	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("enable_hashjoin", "off", PGC_USERSET, PGC_S_OVERRIDE);

@@ -1687,10 +1687,10 @@ CREATE INDEX outbox_head_idx ON whatsapp.outbox (phone_number_id, recipient_key,
 	WHERE (state = 'sending' OR state = 'queued' AND (waits_for IS NULL OR waits_for = 'retry'))
 		AND type NOT IN ('mark_read', 'typing');
 CREATE INDEX outbox_turn_idx ON whatsapp.outbox (phone_number_id, recipient_key, (- priority), id)
-	WHERE state = 'queued' AND waits_for = 'turn' AND type NOT IN ('mark_read', 'typing');
-CREATE INDEX outbox_time_idx ON whatsapp.outbox ((coalesce(greatest(send_after, retry_at), '-infinity')))
+	WHERE state = 'queued' AND waits_for = 'turn';
+CREATE INDEX outbox_time_idx ON whatsapp.outbox ((coalesce(greatest(send_after, retry_at), '-infinity')), (- priority), id)
 	WHERE state = 'queued' AND waits_for IN ('schedule', 'retry');
-CREATE INDEX outbox_hold_idx ON whatsapp.outbox (phone_number_id, (whatsapp.template_key(type, content)))
+CREATE INDEX outbox_hold_idx ON whatsapp.outbox (phone_number_id, (whatsapp.template_key(type, content)), (- priority), id)
 	WHERE state = 'queued' AND waits_for = 'hold';
 CREATE INDEX outbox_sending_idx ON whatsapp.outbox (id) WHERE state = 'sending';
 CREATE INDEX outbox_unknown_idx ON whatsapp.outbox (finished_at) WHERE state = 'unknown';
@@ -1914,23 +1914,29 @@ BEGIN
 	) p
 	WHERE p.place IS NOT NULL;
 
-	IF scheduled IS NOT NULL THEN
-		UPDATE whatsapp.outbox o SET waits_for = 'schedule' WHERE o.id = ANY (scheduled);
-	END IF;
-	IF held IS NOT NULL THEN
-		UPDATE whatsapp.outbox o SET waits_for = 'hold' WHERE o.id = ANY (held);
-	END IF;
-	IF behind IS NOT NULL THEN
-		-- what they are behind may end before this is committed, and be none
-		-- the wiser
-		WITH placed AS (
-			UPDATE whatsapp.outbox o SET waits_for = 'turn' WHERE o.id = ANY (behind)
-			RETURNING o.phone_number_id, o.recipient_key
-		)
-		INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
-		SELECT DISTINCT p.phone_number_id, p.recipient_key
-		FROM placed p;
-	END IF;
+	BEGIN
+		IF scheduled IS NOT NULL THEN
+			UPDATE whatsapp.outbox o SET waits_for = 'schedule' WHERE o.id = ANY (scheduled);
+		END IF;
+		IF held IS NOT NULL THEN
+			UPDATE whatsapp.outbox o SET waits_for = 'hold' WHERE o.id = ANY (held);
+		END IF;
+		IF behind IS NOT NULL THEN
+			-- what they are behind may end before this is committed, and be none
+			-- the wiser
+			WITH placed AS (
+				UPDATE whatsapp.outbox o SET waits_for = 'turn' WHERE o.id = ANY (behind)
+				RETURNING o.phone_number_id, o.recipient_key
+			)
+			INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
+			SELECT DISTINCT p.phone_number_id, p.recipient_key
+			FROM placed p;
+		END IF;
+	EXCEPTION WHEN OTHERS THEN
+		-- something objects to a row that is changed: that will be met when it is
+		-- claimed
+		NULL;
+	END;
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION whatsapp.place_inserted() IS 'says what messages that are queued wait for, and counts them';
@@ -1965,8 +1971,8 @@ BEGIN
 	GROUP BY c.phone_number_id
 	HAVING sum(c.one * c.queued) <> 0 OR sum(c.one * c.not_due) <> 0 OR sum(c.one * c.sending) <> 0;
 
-	-- the background worker knows what it does
-	IF whatsapp.in_sender() THEN
+	-- the background worker knows what it does, but not what is done because of it
+	IF whatsapp.in_sender() AND pg_trigger_depth() = 1 THEN
 		RETURN NULL;
 	END IF;
 	INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
@@ -2709,7 +2715,8 @@ BEGIN ATOMIC
 		SELECT q.id, - q.priority AS urgency, n.phone_number_id, n.ord, n.max_rows
 		FROM whatsapp.outbox q
 		JOIN number n ON n.phone_number_id = q.phone_number_id
-		WHERE q.id = ANY (released) AND q.state = 'queued' AND q.waits_for IS NULL
+		-- (coalesce() keeps this from being looked for among all that may leave)
+		WHERE q.id = ANY (released) AND q.id <> ALL (but_for) AND q.state = 'queued' AND coalesce(q.waits_for, '') = ''
 		UNION
 		SELECT f.id, f.urgency, n.phone_number_id, n.ord, n.max_rows
 		FROM number n
@@ -2754,17 +2761,31 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	due bigint[];
+	free bigint[];
+	locked bigint[] := '{}';
 	unchangeable bigint[] := '{}';
+	wanted integer := max_rows;
+	nrows integer;
 	row_id bigint;
 	objection text;
 	is_any_claimed boolean := false;
 BEGIN
+	-- an objection is to be met where it can be dealt with
+	SET CONSTRAINTS ALL IMMEDIATE;
+
 	IF NOT one_by_one THEN
-		RETURN QUERY
-		SELECT r.*
-		FROM whatsapp.claim_rows(ARRAY(
-			SELECT f.id
-			FROM whatsapp.front_rows(max_rows, phone_number_ids, limits, after_priorities, after_ids, released, '{}') f (id))) r;
+		-- what is behind rows that others have locked, or have kept from being
+		-- changed, is not to wait for them, but there is an end to it
+		FOR i IN 1..10 LOOP
+			due := ARRAY(
+				SELECT f.id
+				FROM whatsapp.front_rows(wanted, phone_number_ids, limits, after_priorities, after_ids, released, locked) f (id));
+			RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(whatsapp.lock_rows(due)) r;
+			GET DIAGNOSTICS nrows = ROW_COUNT;
+			EXIT WHEN nrows >= cardinality(due);
+			locked := locked || due;
+			wanted := cardinality(due) - nrows;
+		END LOOP;
 		RETURN;
 	END IF;
 
@@ -2775,8 +2796,13 @@ BEGIN
 			FROM whatsapp.front_rows(max_rows, phone_number_ids, limits, after_priorities, after_ids, released, unchangeable) f (id));
 		FOREACH row_id IN ARRAY due LOOP
 			BEGIN
-				RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(ARRAY[row_id]) r;
-				is_any_claimed := true;
+				free := whatsapp.lock_rows(ARRAY[row_id]);
+				IF free = '{}' THEN
+					unchangeable := unchangeable || row_id;
+				ELSE
+					RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(free) r;
+					is_any_claimed := true;
+				END IF;
 			EXCEPTION WHEN OTHERS THEN
 				objection := SQLERRM;
 				BEGIN
@@ -2798,6 +2824,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.claim(integer, boolean, text[], integer[], integer[], bigint[], bigint[]) IS 'for the background worker: takes up to so many rows that may leave now, of each number up to so many, all at once or each by itself. What tells what became of a row: send, and how; moved, as it may not leave after all; released, of others that may leave instead';
 
+CREATE FUNCTION whatsapp.lock_rows(ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN ARRAY(
+		SELECT o.id
+		FROM whatsapp.outbox o
+		WHERE o.id = ANY (ids) AND o.state = 'queued'
+		ORDER BY o.id
+		FOR UPDATE SKIP LOCKED);
+END $$;
+COMMENT ON FUNCTION whatsapp.lock_rows(bigint[]) IS 'locks messages that are queued, and returns which: not those that others have locked';
+
 CREATE FUNCTION whatsapp.claim_rows(ids bigint[],
 	OUT what text, OUT outbox_id bigint, OUT phone_number_id text, OUT priority integer,
 	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz)
@@ -2815,9 +2855,7 @@ BEGIN
 	WITH free AS MATERIALIZED (
 		SELECT o AS o
 		FROM whatsapp.outbox o
-		WHERE o.id = ANY (ids) AND o.state = 'queued' AND o.waits_for IS NULL
-		ORDER BY o.id
-		FOR UPDATE SKIP LOCKED
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = ''
 	), judged AS MATERIALIZED (
 		SELECT (f.o).id AS id, (f.o).phone_number_id AS phone_number_id, (f.o).recipient_key AS recipient_key,
 			p.until AS held_until,
@@ -2897,7 +2935,7 @@ BEGIN
 	WHERE c.id = ANY (claimed)
 	ORDER BY c.priority DESC, c.id;
 END $$;
-COMMENT ON FUNCTION whatsapp.claim_rows(bigint[]) IS 'does the work of whatsapp.claim(): makes sure of each row, that nobody else has locked, that it may leave now';
+COMMENT ON FUNCTION whatsapp.claim_rows(bigint[]) IS 'does the work of whatsapp.claim(): makes sure of each row, once it is locked, that it may leave now';
 
 CREATE FUNCTION whatsapp.hold_behind(ids bigint[]) RETURNS void
 LANGUAGE plpgsql
@@ -2913,11 +2951,11 @@ BEGIN
 			SELECT q.id, q.type, q.content
 			FROM whatsapp.outbox q
 			WHERE q.phone_number_id = o.phone_number_id AND q.recipient_key = o.recipient_key
-				AND q.state = 'queued' AND q.waits_for = 'turn' AND q.type NOT IN ('mark_read', 'typing')
+				AND q.state = 'queued' AND q.waits_for = 'turn'
 			ORDER BY - q.priority, q.id
 			LIMIT 1000
 		) t
-		WHERE o.id = ANY (ids) AND o.state = 'queued' AND o.waits_for = 'hold'
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = 'hold'
 			AND whatsapp.template_key(t.type, t.content) = whatsapp.template_key(o.type, o.content));
 	IF alike <> '{}' THEN
 		PERFORM whatsapp.move_rows(alike, 'hold');
@@ -2930,27 +2968,27 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	free bigint[];
-	moved bigint[] := '{}';
+	free bigint[] := whatsapp.lock_rows(ids);
+	moved bigint[];
 	row_id bigint;
 BEGIN
-	free := ARRAY(
-		SELECT o.id
-		FROM whatsapp.outbox o
-		WHERE o.id = ANY (ids) AND o.state = 'queued'
-		ORDER BY o.id
-		FOR UPDATE SKIP LOCKED);
 	BEGIN
-		UPDATE whatsapp.outbox o SET waits_for = move_rows.waits_for WHERE o.id = ANY (free);
-		RETURN free;
+		WITH changed AS (
+			UPDATE whatsapp.outbox o SET waits_for = move_rows.waits_for WHERE o.id = ANY (free)
+			RETURNING o.id
+		)
+		SELECT coalesce(array_agg(c.id), '{}') INTO moved FROM changed c;
+		RETURN moved;
 	EXCEPTION WHEN OTHERS THEN
 		-- something of one row is to blame
-		NULL;
+		moved := '{}';
 	END;
 	FOREACH row_id IN ARRAY free LOOP
 		BEGIN
 			UPDATE whatsapp.outbox o SET waits_for = move_rows.waits_for WHERE o.id = row_id;
-			moved := moved || row_id;
+			IF FOUND THEN
+				moved := moved || row_id;
+			END IF;
 		EXCEPTION WHEN OTHERS THEN
 			RAISE WARNING USING
 				MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, SQLERRM),
@@ -2979,7 +3017,7 @@ BEGIN
 			SELECT q.id, q.priority
 			FROM whatsapp.outbox q
 			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
-				AND q.state = 'queued' AND q.waits_for = 'turn' AND q.type NOT IN ('mark_read', 'typing')
+				AND q.state = 'queued' AND q.waits_for = 'turn'
 			ORDER BY - q.priority, q.id
 			LIMIT 1
 		) t
@@ -3018,6 +3056,9 @@ DECLARE
 	held record;
 	next timestamptz;
 BEGIN
+	SET CONSTRAINTS ALL IMMEDIATE;
+	PERFORM whatsapp.heed_news(max_rows);
+
 	UPDATE whatsapp.numbers n
 	SET state = 'active', paused_reason = NULL, paused_until = NULL
 	WHERE n.phone_number_id = ANY (ARRAY(
@@ -3053,7 +3094,7 @@ BEGIN
 		FROM whatsapp.outbox q
 		WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
 			AND coalesce(greatest(q.send_after, q.retry_at), '-infinity') <= now()
-		ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity')
+		ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity'), - q.priority, q.id
 		LIMIT max_rows);
 	FOR held IN
 		WITH RECURSIVE k (phone_number_id, key) AS (
@@ -3086,6 +3127,7 @@ BEGIN
 			FROM whatsapp.outbox q
 			WHERE q.state = 'queued' AND q.waits_for = 'hold'
 				AND q.phone_number_id = held.phone_number_id AND whatsapp.template_key(q.type, q.content) = held.key
+			ORDER BY - q.priority, q.id
 			LIMIT max_rows);
 	END LOOP;
 	IF fronts <> '{}' THEN
@@ -3131,11 +3173,76 @@ BEGIN
 		(SELECT coalesce(greatest(q.send_after, q.retry_at), '-infinity') FROM whatsapp.outbox q
 			WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
 			ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity') LIMIT 1),
-		(SELECT now() FROM whatsapp.changed_lanes LIMIT 1))
+		(SELECT now() FROM whatsapp.changed_lanes LIMIT 1),
+		(SELECT now() FROM whatsapp.news LIMIT 1))
 	INTO next;
 	RETURN QUERY SELECT 'next', NULL::bigint, next WHERE next IS NOT NULL;
 END $$;
 COMMENT ON FUNCTION whatsapp.tend(integer) IS 'for the background worker: sees to what the clock and others have changed, up to so many rows of each kind: numbers and holds whose time is over, rows that have expired or are due, and recipients to whom another message is the next. What tells of rows that may leave now (released), and when there is something to see to again (next)';
+
+CREATE FUNCTION whatsapp.audit(max_lanes integer, INOUT phone_number_id text, INOUT recipient_key text)
+RETURNS record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+#variable_conflict use_column
+DECLARE
+	number_ids text[];
+	recipients text[];
+BEGIN
+	SET CONSTRAINTS ALL IMMEDIATE;
+
+	WITH RECURSIVE lane (phone_number_id, recipient_key, nth) AS (
+		(SELECT q.phone_number_id, q.recipient_key, 1
+		FROM whatsapp.outbox q
+		WHERE q.state = 'queued' AND q.waits_for = 'turn'
+			AND (q.phone_number_id, q.recipient_key) > (coalesce(audit.phone_number_id, ''), coalesce(audit.recipient_key, ''))
+		ORDER BY q.phone_number_id, q.recipient_key
+		LIMIT 1)
+		UNION ALL
+		SELECT n.phone_number_id, n.recipient_key, l.nth + 1
+		FROM lane l
+		CROSS JOIN LATERAL (
+			SELECT q.phone_number_id, q.recipient_key
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'turn'
+				AND (q.phone_number_id, q.recipient_key) > (l.phone_number_id, l.recipient_key)
+			ORDER BY q.phone_number_id, q.recipient_key
+			LIMIT 1
+		) n
+		WHERE l.nth < max_lanes
+	)
+	SELECT array_agg(l.phone_number_id ORDER BY l.nth), array_agg(l.recipient_key ORDER BY l.nth)
+	INTO number_ids, recipients
+	FROM lane l;
+	phone_number_id := number_ids[max_lanes];
+	recipient_key := recipients[max_lanes];
+	IF number_ids IS NOT NULL THEN
+		PERFORM whatsapp.advance(number_ids, recipients);
+	END IF;
+
+	-- what has no place to wait in any more
+	PERFORM whatsapp.move_rows(l.ids, NULL)
+	FROM (
+		SELECT array_agg(w.id) AS ids
+		FROM whatsapp.numbers n
+		CROSS JOIN LATERAL (
+			(SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'turn' AND q.phone_number_id = n.phone_number_id AND q.recipient_key IS NULL
+			LIMIT max_lanes)
+			UNION ALL
+			(SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'hold' AND q.phone_number_id = n.phone_number_id
+				AND whatsapp.template_key(q.type, q.content) IS NULL
+			LIMIT max_lanes)
+		) w
+	) l
+	WHERE l.ids IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.audit(integer, text, text) IS 'for the background worker: makes sure, for so many recipients after that one, that the next message to each may leave, and returns the last of them; NULL if these were all. That finds what was changed without the triggers of whatsapp.outbox, such as by replication';
 
 CREATE FUNCTION whatsapp.expire_rows(ids bigint[])
 RETURNS TABLE (phone_number_id text, recipient_key text)
@@ -3206,7 +3313,7 @@ BEGIN
 			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for IS NULL
 			UNION ALL
 			SELECT o.phone_number_id, 1, 0, 0
-			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'turn' AND o.type NOT IN ('mark_read', 'typing')
+			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'turn'
 			UNION ALL
 			SELECT o.phone_number_id, 1, 0, 0
 			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'hold'
@@ -3258,7 +3365,7 @@ RETURN greatest(
 	END,
 	wait * (1 + random() / 10),
 	CASE WHEN retry_after > 0 THEN interval '1 second' * least(retry_after, 3600) END);
-COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave or something is paused, or some seconds if the server just did not look at it; for what Retry-After says at least, in seconds, and that at most an hour';
+COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave, or some seconds if the server just did not look at it; of a pair four times as long each time, up to 4096 seconds; for what Retry-After says at least, in seconds, and that at most an hour';
 
 CREATE FUNCTION whatsapp.verdict(outcome text, http_status integer, reply jsonb,
 	OUT state text, OUT class text, OUT wait interval, OUT error_code integer, OUT error_subcode integer,
@@ -3325,7 +3432,10 @@ DECLARE
 	locked bigint[];
 	troubles jsonb;
 	unheard_of integer[];
+	fronts bigint[];
 BEGIN
+	SET CONSTRAINTS ALL IMMEDIATE;
+
 	WITH result AS MATERIALIZED (
 		SELECT r.*
 		FROM unnest(outbox_ids, nonces, outcomes, http_statuses, replies, errors, retry_afters)
@@ -3416,13 +3526,14 @@ BEGIN
 	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,wa_id}') FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,user_id}') FILTER (WHERE d.state = 'sent'),
+		array_agg(d.id) FILTER (WHERE d.state = 'queued' AND d.waits_for IS NULL),
 		array_agg(d.phone_number_id) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
 		array_agg(d.recipient_key) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
 		ARRAY(SELECT r.id FROM result r WHERE r.id NOT IN (SELECT f.id FROM free f)),
 		(SELECT jsonb_agg(to_jsonb(t)) FROM troubled t),
 		array_agg(DISTINCT d.error_code) FILTER (WHERE d.error_code IS NOT NULL AND NOT EXISTS (
 			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code))
-	INTO sent, wa_ids, user_ids, left_numbers, left_recipients, locked, troubles, unheard_of
+	INTO sent, wa_ids, user_ids, fronts, left_numbers, left_recipients, locked, troubles, unheard_of
 	FROM decided d;
 
 	IF sent IS NOT NULL THEN
@@ -3441,7 +3552,11 @@ BEGIN
 	IF sent IS NOT NULL AND EXISTS (SELECT FROM whatsapp.holds h WHERE h.kind = 'pair') THEN
 		DELETE FROM whatsapp.holds h
 		USING whatsapp.outbox o
-		WHERE o.id = ANY (sent) AND h.phone_number_id = o.phone_number_id AND h.kind = 'pair' AND h.key = o.recipient_key;
+		WHERE o.id = ANY (sent) AND o.type NOT IN ('mark_read', 'typing')
+			AND h.phone_number_id = o.phone_number_id AND h.kind = 'pair' AND h.key = o.recipient_key;
+	END IF;
+	IF fronts IS NOT NULL THEN
+		RETURN QUERY SELECT 'released', f.id FROM unnest(fronts) f (id);
 	END IF;
 	IF left_numbers IS NOT NULL THEN
 		RETURN QUERY
@@ -3589,34 +3704,83 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.heed_usage(bigint[], jsonb[]) IS 'for the background worker, from rows and what Meta said of its limits with the answers: slows numbers down when Meta says that 80 percent of what it allows has been used, once in a minute at most, and holds them for a minute, or as long as it says, when that is all';
 
--- What webhooks tell of templates and numbers.
+-- What webhooks tell of templates, numbers, and messages that were sent.  It is
+-- only noted where it is filed, so that who files webhooks does not wait for
+-- others that do, nor for somebody who has changed a hold or a number.
+
+CREATE TABLE whatsapp.news (
+	news_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	what text NOT NULL CHECK (what IN ('hold', 'release', 'throughput')),
+	phone_number_id text NOT NULL,
+	class text,
+	key text,
+	until timestamptz,
+	error_code integer,
+	reason text,
+	claimed_at timestamptz
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE whatsapp.news IS 'what webhooks have told, and the background worker has not seen to yet';
+COMMENT ON COLUMN whatsapp.news.news_id IS 'the greater, the later';
+COMMENT ON COLUMN whatsapp.news.what IS 'hold or release (something, as whatsapp.holds lists it), or throughput (Meta takes more from a number)';
+COMMENT ON COLUMN whatsapp.news.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.news.class IS 'of a hold, the class of the error, see whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.news.key IS 'what is to be held or released, see whatsapp.holds.key';
+COMMENT ON COLUMN whatsapp.news.until IS 'until when; NULL for ever';
+COMMENT ON COLUMN whatsapp.news.error_code IS 'code of Meta''s error';
+COMMENT ON COLUMN whatsapp.news.reason IS 'what Meta said';
+COMMENT ON COLUMN whatsapp.news.claimed_at IS 'when the message was claimed that this is about';
+
+CREATE FUNCTION whatsapp.heed_news(max_rows integer) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	n whatsapp.news;
+BEGIN
+	FOR n IN
+		WITH seen AS (
+			DELETE FROM whatsapp.news d
+			WHERE d.news_id = ANY (ARRAY(SELECT w.news_id FROM whatsapp.news w ORDER BY w.news_id LIMIT max_rows))
+			RETURNING d.*
+		)
+		SELECT * FROM seen ORDER BY news_id
+	LOOP
+		IF n.what = 'hold' THEN
+			PERFORM whatsapp.hold(n.phone_number_id, n.class, n.key, n.until, n.error_code, n.reason, n.claimed_at);
+		ELSIF n.what = 'release' THEN
+			DELETE FROM whatsapp.holds h
+			WHERE h.phone_number_id = n.phone_number_id AND h.kind = 'template' AND h.key = n.key;
+		ELSE
+			UPDATE whatsapp.numbers m
+			SET messages_per_second = 1000
+			WHERE m.phone_number_id = n.phone_number_id AND m.messages_per_second < 1000;
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.heed_news(integer) IS 'for the background worker: does what webhooks have told';
 
 CREATE FUNCTION whatsapp.template_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	what text := CASE
+		WHEN upper(NEW.status) IN ('PAUSED', 'DISABLED') THEN 'hold'
+		WHEN upper(NEW.status) IN ('APPROVED', 'REINSTATED') THEN 'release'
+	END;
 BEGIN
-	IF upper(NEW.status) IN ('PAUSED', 'DISABLED') THEN
-		INSERT INTO whatsapp.holds AS h (phone_number_id, kind, key, reason)
-		SELECT n.phone_number_id, 'template', NEW.name || ' ' || coalesce(NEW.language, ''),
-			concat_ws(': ', 'The template is ' || NEW.status, NEW.status_reason)
-		FROM whatsapp.numbers n
-		WHERE n.waba_id = NEW.waba_id
-		ORDER BY n.phone_number_id
-		ON CONFLICT (phone_number_id, kind, key) DO UPDATE
-		SET since = now(), until = NULL, error_code = NULL, reason = excluded.reason;
-	ELSIF upper(NEW.status) IN ('APPROVED', 'REINSTATED') THEN
-		DELETE FROM whatsapp.holds h
-		USING whatsapp.numbers n
-		WHERE n.waba_id = NEW.waba_id AND h.phone_number_id = n.phone_number_id AND h.kind = 'template'
-			AND h.key = NEW.name || ' ' || coalesce(NEW.language, '');
-	ELSE
+	IF what IS NULL THEN
 		RETURN NULL;
 	END IF;
+	INSERT INTO whatsapp.news (what, phone_number_id, class, key, reason)
+	SELECT what, n.phone_number_id, 'hold_template', NEW.name || ' ' || coalesce(NEW.language, ''),
+		concat_ws(': ', 'The template is ' || NEW.status, NEW.status_reason)
+	FROM whatsapp.numbers n
+	WHERE n.waba_id = NEW.waba_id;
 	PERFORM whatsapp.wake_sender();
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION whatsapp.template_changed() IS 'holds messages of a template that a webhook says is paused or disabled, until one says that it is approved';
+COMMENT ON FUNCTION whatsapp.template_changed() IS 'has messages of a template held that a webhook says is paused or disabled, until one says that it is approved';
 
 CREATE TRIGGER inserted AFTER INSERT ON whatsapp.templates
 	FOR EACH ROW WHEN (NEW.name IS NOT NULL AND NEW.status IS NOT NULL)
@@ -3635,17 +3799,20 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	UPDATE whatsapp.numbers n
-	SET messages_per_second = 1000
-	WHERE n.waba_id = NEW.waba_id AND n.messages_per_second < 1000
+	INSERT INTO whatsapp.news (what, phone_number_id)
+	SELECT 'throughput', n.phone_number_id
+	FROM whatsapp.numbers n
+	WHERE n.waba_id = NEW.waba_id
 		AND regexp_replace(n.display_phone_number, '\D', '', 'g')
 			= regexp_replace(NEW.element #>> '{value,display_phone_number}', '\D', '', 'g');
+	PERFORM whatsapp.wake_sender();
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION whatsapp.throughput_upgraded() IS 'has more sent from a number when a webhook says that Meta takes more: 1,000 messages a second';
 
 CREATE TRIGGER throughput_upgraded AFTER INSERT ON whatsapp.events
-	FOR EACH ROW WHEN (NEW.field = 'phone_number_quality_update' AND NEW.event = 'THROUGHPUT_UPGRADE')
+	-- rows from dumps are no news
+	FOR EACH ROW WHEN (NEW.field = 'phone_number_quality_update' AND NEW.event = 'THROUGHPUT_UPGRADE' AND NEW.received_at = now())
 	EXECUTE FUNCTION whatsapp.throughput_upgraded();
 COMMENT ON TRIGGER throughput_upgraded ON whatsapp.events IS 'has more sent from a number when Meta takes more';
 
@@ -3749,10 +3916,11 @@ BEGIN
 		RETURN;
 	END IF;
 
-	PERFORM whatsapp.hold(o.phone_number_id, e.class, k.key,
+	INSERT INTO whatsapp.news (what, phone_number_id, class, key, until, error_code, reason, claimed_at)
+	SELECT 'hold', o.phone_number_id, e.class, k.key,
 		CASE WHEN e.wait IS NOT NULL OR e.class IN ('pair', 'slow_number', 'slow_account') THEN
 			now() + whatsapp.delay(e.class, e.wait, 1, coalesce(h.failures, 0), NULL) END,
-		o.error_code, o.error, o.claimed_at)
+		o.error_code, o.error, o.claimed_at
 	FROM whatsapp.outbox o
 	CROSS JOIN LATERAL whatsapp.error_class(NULL, o.error_code, NULL, concat_ws(' ', o.error_title, o.error_details), false) e
 	CROSS JOIN LATERAL (
@@ -3761,10 +3929,12 @@ BEGIN
 	) k
 	LEFT JOIN whatsapp.holds h ON h.phone_number_id = o.phone_number_id AND h.kind = 'pair' AND h.key = k.key
 	WHERE o.id = ANY (failed) AND o.error_code IS NOT NULL AND k.key IS NOT NULL
-		AND e.class IN ('pair', 'hold_template', 'slow_number', 'slow_account', 'hold_number', 'hold_account')
-	ORDER BY o.phone_number_id, e.class, k.key;
+		AND e.class IN ('pair', 'hold_template', 'slow_number', 'slow_account', 'hold_number', 'hold_account');
+	IF FOUND THEN
+		PERFORM whatsapp.wake_sender();
+	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.mark_failed(bigint[]) IS 'says in rows that were sent if a status "failed" has come for them, and holds what its error says is to be held: they stay sent, and are not sent again';
+COMMENT ON FUNCTION whatsapp.mark_failed(bigint[]) IS 'says in rows that were sent if a status "failed" has come for them, and has held what its error says is to be held: they stay sent, and are not sent again';
 
 -- What statuses tell of the outbox.  It is settled at once where that can be;
 -- what somebody has locked is seen to by the background worker.
@@ -3814,7 +3984,7 @@ BEGIN
 		WHERE q.id = o.id;
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state)
 		VALUES (o.id, o.attempts, 'evidence', 'sent');
-		IF o.state = 'sending' AND o.recipient_key IS NOT NULL THEN
+		IF o.state IN ('queued', 'sending') AND o.recipient_key IS NOT NULL THEN
 			INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key) VALUES (o.phone_number_id, o.recipient_key);
 		END IF;
 		PERFORM whatsapp.file_sent(ARRAY[o.id], ARRAY[e.wa_id], ARRAY[e.user_id]);
@@ -3985,13 +4155,22 @@ LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_sender_paces';
 COMMENT ON FUNCTION whatsapp.sender_paces() IS 'how many messages each number may send at once, by now; numbers that have sent nothing since the background worker has started are not listed, nor are more than 64';
 
+CREATE FUNCTION whatsapp.has_access_token(phone_number_id text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (
+		SELECT FROM whatsapp.secrets s
+		WHERE s.phone_number_id = has_access_token.phone_number_id AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$');
+END;
+COMMENT ON FUNCTION whatsapp.has_access_token(text) IS 'whether a number can send, as far as that is known; says nothing of the token';
+
 CREATE VIEW whatsapp.sender_status WITH (security_invoker = true) AS
 SELECT n.phone_number_id,
 	CASE
 		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
 		WHEN n.state = 'paused' THEN 'paused'
-		WHEN NOT EXISTS (SELECT FROM whatsapp.secrets s WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token')
-			THEN 'no access token'
+		WHEN NOT whatsapp.has_access_token(n.phone_number_id) THEN 'no access token'
 		WHEN EXISTS (SELECT FROM whatsapp.holds h
 			WHERE h.phone_number_id = n.phone_number_id AND h.kind IN ('number', 'account') AND (h.until IS NULL OR h.until > now()))
 			THEN 'held'
@@ -4068,7 +4247,6 @@ COMMENT ON COLUMN whatsapp.sender_status.holds IS 'what is held, as a JSON array
 ------------------------------------------------------------------------------
 
 SELECT pg_extension_config_dump('whatsapp.numbers', '');
-SELECT pg_extension_config_dump('whatsapp.holds', '');
 SELECT pg_extension_config_dump('whatsapp.contacts', '');
 SELECT pg_extension_config_dump('whatsapp.messages', '');
 SELECT pg_extension_config_dump('whatsapp.reactions', '');
@@ -4086,6 +4264,8 @@ SELECT pg_extension_config_dump('whatsapp.outbox', '');
 SELECT pg_extension_config_dump('whatsapp.outbox_id_seq', '');
 SELECT pg_extension_config_dump('whatsapp.changed_lanes', '');
 SELECT pg_extension_config_dump('whatsapp.changed_lanes_change_id_seq', '');
+SELECT pg_extension_config_dump('whatsapp.news', '');
+SELECT pg_extension_config_dump('whatsapp.news_news_id_seq', '');
 SELECT pg_extension_config_dump('whatsapp.attempts', '');
 SELECT pg_extension_config_dump('whatsapp.attempts_attempt_id_seq', '');
 SELECT pg_extension_config_dump('whatsapp.evidence', '');

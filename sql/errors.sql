@@ -166,7 +166,7 @@ UPDATE whatsapp.outbox SET state = 'sending', nonce = id, claimed_at = now() WHE
 UPDATE whatsapp.outbox SET phone_number_id = '1003' WHERE body = 'refused';
 SELECT count(*) FROM whatsapp.record(ARRAY(SELECT id FROM whatsapp.outbox WHERE body IN ('locked', 'refused') ORDER BY body),
 	ARRAY(SELECT nonce FROM whatsapp.outbox WHERE body IN ('locked', 'refused') ORDER BY body), ARRAY['answered', 'answered'], ARRAY[400, 500],
-	ARRAY['{"error": {"code": 131048, "message": "Spam"}}', '{"error": {"code": 131057, "message": "Upgrade"}}']::jsonb[], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[]);
+	ARRAY['{"error": {"code": 131048, "message": "Spam"}}', '{"error": {"code": 131057, "message": "Upgrade"}}']::jsonb[], ARRAY[NULL, NULL], ARRAY[NULL, NULL]::integer[]) WHERE what = 'left';
 SELECT * FROM held WHERE phone_number_id = '1003';
 SELECT whatsapp.resume_number('1003');
 

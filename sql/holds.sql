@@ -109,14 +109,17 @@ CREATE FUNCTION tell_template(status text, at integer) RETURNS void LANGUAGE sql
 		'field', 'message_template_status_update', 'value', jsonb_build_object('event', status, 'message_template_id', 42, 'message_template_name', 'promo', 'message_template_language', 'en_US', 'reason', 'NONE')))))))
 $$;
 SELECT tell_template('PAUSED', 1750101000);
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT * FROM held;
 SELECT answer('15551230006');
 SELECT * FROM leave();
 SELECT content ->> 'name' AS name, waits_for FROM whatsapp.outbox WHERE state = 'queued' ORDER BY id;
 -- an older webhook does not count; until one says that it is approved
 SELECT tell_template('APPROVED', 1750100000);
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT count(*) FROM whatsapp.holds;
 SELECT tell_template('APPROVED', 1750102000);
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT count(*) FROM whatsapp.holds;
 SELECT answer('15551230006');
 SELECT * FROM leave();
@@ -132,7 +135,9 @@ SELECT answer('15551230006');
 SELECT * FROM leave();
 SELECT answer('15551230006');
 SELECT tell_template('DISABLED', 1750103000);
+SELECT what, phone_number_id, class, key, reason FROM whatsapp.news ORDER BY news_id;
 SELECT tell_template('REINSTATED', 1750104000);
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT whatsapp.release_hold('1002', 'template', 'promo en_US');
 SELECT * FROM held;
 
@@ -145,6 +150,7 @@ SELECT (whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business
 	'errors', jsonb_build_array(jsonb_build_object('code', 131056, 'title', 'Pair rate limit')))))))))))).http_status
 FROM whatsapp.outbox o WHERE o.body = 'too much';
 SELECT body, state, error_code FROM whatsapp.outbox WHERE body = 'too much';
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT * FROM held;
 SELECT whatsapp.release_hold(phone_number_id, kind, key) FROM whatsapp.holds;
 
@@ -192,9 +198,11 @@ SELECT answer('15551230008');
 
 -- a webhook tells that Meta takes more
 SELECT http_status FROM whatsapp.ingest_unsigned('{"object": "whatsapp_business_account", "entry": [{"id": "1", "time": 1750101000, "changes": [{"field": "phone_number_quality_update", "value": {"display_phone_number": "15550100200", "event": "THROUGHPUT_UPGRADE", "max_daily_conversations_per_business": "TIER_UNLIMITED"}}]}]}');
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT phone_number_id, messages_per_second FROM whatsapp.numbers ORDER BY 1;
 UPDATE whatsapp.numbers SET messages_per_second = 500 WHERE phone_number_id = '1001';
 SELECT http_status FROM whatsapp.ingest_unsigned('{"object": "whatsapp_business_account", "entry": [{"id": "1", "time": 1750101000, "changes": [{"field": "phone_number_quality_update", "value": {"display_phone_number": "15550100200", "event": "THROUGHPUT_UPGRADE", "max_daily_conversations_per_business": "TIER_UNLIMITED"}}]}]}');
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT phone_number_id, messages_per_second FROM whatsapp.numbers WHERE phone_number_id = '1001';
 
 -- a number that is paused until some time

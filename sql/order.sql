@@ -175,6 +175,82 @@ SELECT o.body FROM whatsapp.claim(3, false, '{1001}', '{3}', '{0}', ARRAY[(SELEC
 -- and the rest by beginning anew
 SELECT * FROM leave();
 
+-- what was changed past the triggers is found by and by: here a message that
+-- came by replication, and some that have no place to wait in
+SET session_replication_role = replica;
+ALTER TABLE whatsapp.outbox DISABLE TRIGGER place_inserted;
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, type, body, content, waits_for) VALUES
+	('1002', '15557000001', 'text', 'n1', NULL, 'turn'), ('1002', '15557000001', 'text', 'n2', NULL, 'turn'), ('1002', '15557000002', 'text', 'n3', NULL, 'turn'),
+	('1002', 'nobody', 'text', 'n4', NULL, 'turn'), ('1002', '15557000003', 'text', 'n5', NULL, 'hold');
+ALTER TABLE whatsapp.outbox ENABLE ALWAYS TRIGGER place_inserted;
+RESET session_replication_role;
+SELECT * FROM leave();
+SELECT * FROM whatsapp.audit(1, NULL, NULL);
+SELECT * FROM whatsapp.audit(1, '1002', '+15557000001');
+SELECT * FROM whatsapp.audit(1, '1002', '+15557000002');
+SELECT * FROM leave();
+SELECT body, state FROM whatsapp.outbox WHERE body LIKE 'n_' ORDER BY id;
+SELECT * FROM answer('n1');
+SELECT * FROM leave();
+TRUNCATE whatsapp.outbox;
+
+-- one that something objects to, when it is due or when all is said and done,
+-- does not keep others from leaving
+CREATE FUNCTION object() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.body = 'unwilling' THEN
+		RETURN NULL;
+	ELSIF NEW.body IN ('objected to', 'objected to in the end') THEN
+		RAISE EXCEPTION 'not that one';
+	END IF;
+	RETURN NEW;
+END $$;
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, send_after) VALUES
+	('1001', '15551230001', 'unwilling', now() + interval '1 hour'), ('1001', '15551230002', 'objected to', now() + interval '1 hour'),
+	('1001', '15551230003', 'objected to in the end', now() + interval '1 hour'), ('1001', '15551230004', 'willing', now() + interval '1 hour');
+UPDATE whatsapp.outbox SET send_after = now();
+CREATE TRIGGER object BEFORE UPDATE ON whatsapp.outbox FOR EACH ROW WHEN (NEW.body <> 'objected to in the end') EXECUTE FUNCTION object();
+CREATE CONSTRAINT TRIGGER object_in_the_end AFTER UPDATE ON whatsapp.outbox DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION object();
+SET client_min_messages = error;
+SELECT t.what, o.body FROM whatsapp.tend(100) t LEFT JOIN whatsapp.outbox o ON o.id = t.outbox_id;
+SELECT * FROM leave();
+-- nor when they would leave
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230005', 'unwilling'), ('1001', '15551230006', 'willing, too');
+SELECT o.body FROM whatsapp.claim(1) c JOIN whatsapp.outbox o ON o.id = c.outbox_id;
+RESET client_min_messages;
+DROP TRIGGER object ON whatsapp.outbox;
+DROP TRIGGER object_in_the_end ON whatsapp.outbox;
+TRUNCATE whatsapp.outbox;
+DROP FUNCTION object();
+
+-- rows that are known are found by their key, also by a plan that was made
+-- when there were none
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET plan_cache_mode = force_generic_plan;
+VACUUM ANALYZE whatsapp.outbox;
+CREATE FUNCTION indexes() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	PREPARE known (bigint[]) AS SELECT * FROM whatsapp.front_rows(10, NULL, NULL, NULL, NULL, $1, '{}');
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) EXECUTE known (''{1}'')' LOOP
+		IF line LIKE '%using outbox_%' THEN
+			RETURN NEXT substring(line FROM 'outbox_[a-z]+');
+		END IF;
+	END LOOP;
+END $$;
+SELECT * FROM indexes();
+DROP FUNCTION indexes();
+RESET ALL;
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1001', '15551230001', 'bulk 1');
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) SELECT '1001', '1556' || 1000000 + i, 'under way' FROM generate_series(1, 3) i;
+SELECT count(*) FROM leave();
+
 -- the counts are those that there are
 INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, send_after) VALUES ('1001', '15551230001', 'm1', now() + interval '1 hour'), ('1001', '15551230001', 'm2', NULL);
 DELETE FROM whatsapp.outbox WHERE body = 'bulk 1';

@@ -84,6 +84,7 @@ SELECT tell('failed', 'wamid.8', NULL, more => '{"errors": [{"code": 131042, "ti
 SELECT r.outbox_id FROM whatsapp.outbox o, whatsapp.record(ARRAY[o.id], ARRAY[o.nonce], ARRAY['answered'], ARRAY[200], ARRAY['{"messages": [{"id": "wamid.8"}]}'::jsonb], ARRAY[NULL], ARRAY[NULL]::integer[]) r WHERE r.what = 'left' AND o.body = 'failed early';
 SELECT * FROM show('failed early');
 -- what its error holds is held
+SELECT count(*) AS tended FROM whatsapp.tend(100) \gset
 SELECT phone_number_id, kind, key, error_code, reason, until FROM whatsapp.holds;
 SELECT whatsapp.resume_number('1001');
 

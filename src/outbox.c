@@ -63,6 +63,13 @@ static WaQuery tend_rows = {
 	.types = {INT4OID},
 };
 
+static WaQuery audit_rows = {
+	.sql = "SELECT a.phone_number_id, a.recipient_key"
+	" FROM whatsapp.audit($1, $2, $3) a",
+	.nargs = 3,
+	.types = {INT4OID, TEXTOID, TEXTOID},
+};
+
 static WaQuery withdraw_rows = {
 	.sql = "SELECT w FROM whatsapp.withdraw($1) w",
 	.nargs = 1,
@@ -324,6 +331,29 @@ wa_outbox_tend(int limit, int *nreleased, TimestampTz *next)
 			*next = get_time(i, 3);
 	}
 	return released;
+}
+
+/*
+ * Make sure, for so many recipients after that one, that the next message to
+ * each may leave.  Tells the last of them, or NULL if these were all.
+ */
+void
+wa_outbox_audit(int limit, char **phone_number_id, char **recipient_key)
+{
+	Datum		values[3] = {Int32GetDatum(limit)};
+	char		nulls[] = "   ";
+
+	if (*phone_number_id != NULL)
+		values[1] = CStringGetTextDatum(*phone_number_id);
+	else
+		nulls[1] = 'n';
+	if (*recipient_key != NULL)
+		values[2] = CStringGetTextDatum(*recipient_key);
+	else
+		nulls[2] = 'n';
+	wa_execute(&audit_rows, values, nulls);
+	*phone_number_id = get_text(0, 1);
+	*recipient_key = get_text(0, 2);
 }
 
 /*

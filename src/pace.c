@@ -179,24 +179,19 @@ wa_pace_next(void)
 }
 
 /*
- * Forget how far has been read.  Returns false if nothing was known.
+ * Forget how far has been read.
  */
-bool
+void
 wa_pace_rewind(void)
 {
-	bool		was_known = false;
 	HASH_SEQ_STATUS status;
 	Pace	   *pace;
 
 	if (paces == NULL)
-		return false;
+		return;
 	hash_seq_init(&status, paces);
 	while ((pace = hash_seq_search(&status)) != NULL)
-	{
-		was_known |= pace->has_position;
 		pace->has_position = false;
-	}
-	return was_known;
 }
 
 /*

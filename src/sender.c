@@ -75,7 +75,16 @@
 #define MIN_TEND_DELAY		20
 #define TEND_LOCKED_DELAY	200
 #define TEND_SHARE			10
+#define MAX_TEND_DELAY		5000
+#define MAX_STUCK_DELAY		60000
 #define MAX_TENDED			1000
+
+/*
+ * To how many recipients messages are looked at anew, and how often at most, in
+ * ms
+ */
+#define AUDITED_LANES		200
+#define AUDIT_DELAY			1000
 
 /* How many rows that may leave are remembered */
 #define MAX_RELEASED		10000
@@ -171,11 +180,20 @@ static List *replies = NIL;		/* of SenderReply */
 static int64 released[MAX_RELEASED];	/* rows that may leave */
 static int	nreleased = 0;
 static bool claim_is_due = true;
+static bool rewind_is_due = false;	/* rows may be where we have read */
+static TimestampTz rewind_not_before = 0;
 static TimestampTz claim_not_before = 0;
 static TimestampTz pace_allows_at = DT_NOEND;	/* to claim more */
 static bool tend_is_due = true;
+static bool tend_is_first = true;	/* before anything is claimed */
 static TimestampTz tend_at = DT_NOEND;	/* when it is due by itself */
 static TimestampTz tend_not_before = 0;
+static int	stuck_delay = 0;	/* ms; something cannot be seen to */
+static bool audit_is_due = true;
+static TimestampTz audit_not_before = 0;
+static char *audited_number = NULL; /* up to here; in reply_context */
+static char *audited_recipient = NULL;
+static bool is_counted = false;
 static TimestampTz one_by_one_until = 0;	/* as together they could not be */
 static TimestampTz poll_at = 0; /* to have a look at everything */
 static bool settle_is_due = true;
@@ -198,6 +216,10 @@ static void claim_and_start(void);
 static void claim_in_transaction(void *arg);
 static void remember(const int64 *ids, int nids);
 static bool is_remembered(int64 id);
+static TimestampTz after_share(TimestampTz start);
+static bool is_before(TimestampTz now, TimestampTz not_before);
+static void audit(void);
+static void audit_in_transaction(void *arg);
 static void forget(int64 id);
 static int	compare_ids(const void *a, const void *b);
 static void tend(void);
@@ -219,7 +241,6 @@ void
 whatsapp_sender_main(Datum arg)
 {
 	start_sender(DatumGetInt32(arg));
-	in_transaction("counting", count_in_transaction, NULL);
 
 	while (!extension_is_gone)
 	{
@@ -227,8 +248,11 @@ whatsapp_sender_main(Datum arg)
 		heed_signals();
 		settle();
 		record_replies();
+		if (tend_is_first || tend_at <= GetCurrentTimestamp())
+			tend();
 		claim_and_start();
 		tend();
+		audit();
 		wait_for_work();
 		collect_replies();
 	}
@@ -332,6 +356,7 @@ heed_signals(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		something_happened();
+		tend_is_first = true;
 	}
 }
 
@@ -378,6 +403,9 @@ settle(void)
 
 	if (extension_is_gone || settle_not_before > now || !settle_is_due)
 		return;
+	if (!is_counted)
+		is_counted = in_transaction("counting", count_in_transaction,
+									NULL) == WORK_DONE;
 	in_transaction("releasing interrupted rows", release_in_transaction, NULL);
 	in_transaction("settling unknown rows", settle_in_transaction, NULL);
 	settle_is_due = false;
@@ -536,13 +564,23 @@ claim_and_start(void)
 {
 	SenderClaim claim = {0};
 	WaClaimed  *claimed = &claim.claimed;
+	TimestampTz start = GetCurrentTimestamp();
+	bool		is_anew = rewind_is_due && !is_before(start, rewind_not_before);
 	SenderWork	work;
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight();
-	claim.one_by_one = one_by_one_until > GetCurrentTimestamp();
-	if (!claim_is_possible() || claim_not_before > GetCurrentTimestamp() ||
-		!(claim_is_due || pace_allows_at <= GetCurrentTimestamp()))
+	claim.one_by_one = one_by_one_until > start;
+	if (!claim_is_possible() || claim_not_before > start ||
+		!(claim_is_due || is_anew || pace_allows_at <= start))
 		return;
+
+	if (is_anew)
+	{
+		/* what is remembered is found by that, too */
+		wa_pace_rewind();
+		nreleased = 0;
+		rewind_is_due = false;
+	}
 
 	work = in_transaction("claiming", claim_in_transaction, &claim);
 	if (work == WORK_FAILED && !claim.one_by_one)
@@ -562,6 +600,8 @@ claim_and_start(void)
 		return;
 	}
 
+	if (is_anew)
+		rewind_not_before = after_share(start);
 	for (int i = 0; i < claimed->nrequests; i++)
 	{
 		int64		id = claimed->requests[i].outbox_id;
@@ -613,15 +653,15 @@ remember(const int64 *ids, int nids)
 {
 	if (nids == 0)
 		return;
+	claim_is_due = true;
 	if (nids > MAX_RELEASED - nreleased)
 	{
-		tend_is_due = true;
+		rewind_is_due = true;
 		return;
 	}
 	memcpy(released + nreleased, ids, sizeof(int64) * nids);
 	nreleased += nids;
 	qsort(released, nreleased, sizeof(int64), compare_ids);
-	claim_is_due = true;
 }
 
 static bool
@@ -653,46 +693,79 @@ compare_ids(const void *a, const void *b)
 }
 
 /*
+ * When something that has just taken so long may be done again, so that it
+ * takes no more than its share of the time.
+ */
+static TimestampTz
+after_share(TimestampTz start)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		took = TimestampDifferenceMilliseconds(start, now);
+
+	return TimestampTzPlusMilliseconds(now, Min(Max(TEND_SHARE * took,
+													MIN_TEND_DELAY),
+												MAX_TEND_DELAY));
+}
+
+/*
+ * Is it too early?  A time that is too far ahead was told by a clock that has
+ * been set back since.
+ */
+static bool
+is_before(TimestampTz now, TimestampTz not_before)
+{
+	return now < not_before &&
+		!TimestampDifferenceExceeds(now, not_before, MAX_TEND_DELAY);
+}
+
+/*
  * See to what the clock and others have changed: rows that are due, or not to
- * leave any more.  After that, all rows are looked for anew.
+ * leave any more.
  */
 static void
 tend(void)
 {
 	TimestampTz start = GetCurrentTimestamp();
+	bool		is_time = tend_at <= start;
 	SenderTend	tended = {0};
 	SenderWork	work;
-	long		took;
 
-	if (!(tend_is_due || tend_at <= start) || tend_not_before > start ||
+	if (!(tend_is_due || is_time) || is_before(start, tend_not_before) ||
 		!may_send())
 		return;
 
 	tended.unsent = palloc(sizeof(int64) * (wa_http_in_flight() + 1));
 	tended.nunsent = wa_http_unsent_ids(tended.unsent, MAX_UNSENT_AGE);
 	work = in_transaction("tending", tend_in_transaction, &tended);
-	took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
-	tend_not_before =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									work != WORK_DONE ?
-									Max(TEND_SHARE * took, TEND_LOCKED_DELAY) :
-									tended.nreleased > 0 ? 0 :
-									Max(TEND_SHARE * took, MIN_TEND_DELAY));
 	if (work != WORK_DONE)
+	{
+		tend_not_before =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										work == WORK_LOCKED ?
+										TEND_LOCKED_DELAY : CLAIM_RETRY_DELAY);
+		tend_is_first = false;
 		return;
+	}
 
 	for (int i = 0; i < tended.nwithdrawn; i++)
 		wa_http_withdraw(tended.withdrawn[i]);
-	nreleased = 0;
-	if (wa_pace_rewind())
-		claim_is_due = true;
 	remember(tended.released, tended.nreleased);
 
-	/* there may be more; or something cannot be seen to for now */
-	tend_is_due = tended.nreleased > 0;
+	/* a number may go on, and have rows where we have read long ago */
+	if (is_time)
+		claim_is_due = true;
+	tend_is_first = false;
+
+	/* there may be more, unless these were all */
+	tend_is_due = tended.nreleased >= MAX_TENDED;
+	tend_not_before = tend_is_due ? 0 : after_share(start);
+
+	/* what cannot be seen to for now is tried later each time */
 	tend_at = tended.next;
+	stuck_delay = tend_at > start || tended.nreleased > 0 ? 0 :
+		Min(Max(2 * stuck_delay, TEND_LOCKED_DELAY), MAX_STUCK_DELAY);
 	if (tend_at <= start)
-		tend_at = TimestampTzPlusMilliseconds(start, TEND_LOCKED_DELAY);
+		tend_at = TimestampTzPlusMilliseconds(start, stuck_delay);
 }
 
 static void
@@ -705,6 +778,40 @@ tend_in_transaction(void *arg)
 	if (tended->nunsent > 0)
 		tended->withdrawn = wa_outbox_withdraw(tended->unsent, tended->nunsent,
 											   &tended->nwithdrawn);
+}
+
+/*
+ * Make sure, now and then, and for some recipients each time, that the next
+ * message to each may leave.
+ */
+static void
+audit(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!audit_is_due || is_before(now, audit_not_before) || !may_send())
+		return;
+	in_transaction("auditing", audit_in_transaction, NULL);
+	audit_is_due = false;
+	audit_not_before = TimestampTzPlusMilliseconds(now, AUDIT_DELAY);
+	rewind_is_due = true;
+}
+
+static void
+audit_in_transaction(void *arg)
+{
+	char	   *number = audited_number;
+	char	   *recipient = audited_recipient;
+
+	wa_outbox_audit(AUDITED_LANES, &number, &recipient);
+	if (audited_number != NULL)
+		pfree(audited_number);
+	if (audited_recipient != NULL)
+		pfree(audited_recipient);
+	audited_number = number == NULL ? NULL :
+		MemoryContextStrdup(reply_context, number);
+	audited_recipient = recipient == NULL ? NULL :
+		MemoryContextStrdup(reply_context, recipient);
 }
 
 /*
@@ -735,8 +842,10 @@ static void
 something_happened(void)
 {
 	claim_is_due = true;
+	rewind_is_due = true;
 	tend_is_due = true;
 	settle_is_due = true;
+	audit_is_due = true;
 	poll_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										  wa_poll_interval);
 }
@@ -764,10 +873,24 @@ time_to_wait(void)
 	if (settle_is_due)
 		until = Min(until, settle_not_before);
 	if (claim_is_possible())
-		until = Min(until, Max(claim_is_due ? now : pace_allows_at,
-							   claim_not_before));
+	{
+		TimestampTz next = claim_is_due ? now : pace_allows_at;
+
+		if (rewind_is_due)
+			next = Min(next, is_before(now, rewind_not_before) ?
+					   rewind_not_before : now);
+		until = Min(until, Max(next, claim_not_before));
+	}
 	if (may_send())
-		until = Min(until, Max(tend_is_due ? now : tend_at, tend_not_before));
+	{
+		TimestampTz next = tend_is_due ? now : tend_at;
+
+		until = Min(until, is_before(now, tend_not_before) ?
+					Max(next, tend_not_before) : next);
+		if (audit_is_due)
+			until = Min(until, is_before(now, audit_not_before) ?
+						audit_not_before : now);
+	}
 	foreach(cell, replies)
 		until = Min(until, ((SenderReply *) lfirst(cell))->not_before);
 	return TimestampDifferenceMilliseconds(now, until);

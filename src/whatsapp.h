@@ -467,7 +467,7 @@ extern WaAllowance *wa_pace_allow(int *nallowances);
 extern void wa_pace_spend(const char *phone_number_id, int priority, int64 id,
 						  bool was_read);
 extern TimestampTz wa_pace_next(void);
-extern bool wa_pace_rewind(void);
+extern void wa_pace_rewind(void);
 extern void wa_pace_publish(void);
 
 /* in outbox.c */
@@ -487,6 +487,8 @@ extern int64 *wa_outbox_record(WaReply *const *replies, int nreplies,
 							   bool *is_left, int *nreleased);
 extern void wa_outbox_count(void);
 extern int64 *wa_outbox_tend(int limit, int *nreleased, TimestampTz *next);
+extern void wa_outbox_audit(int limit, char **phone_number_id,
+							char **recipient_key);
 extern int64 *wa_outbox_withdraw(const int64 *ids, int nids, int *nwithdrawn);
 extern void wa_outbox_release(const int64 *in_flight, int nin_flight);
 extern void wa_outbox_settle(int grace, WaUnknownPolicy policy);

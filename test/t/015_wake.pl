@@ -35,6 +35,12 @@ ok( wait_until(
 $publisher->safe_psql('postgres',
 	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'replicated')");
 wait_for_state($node, "body = 'replicated'", 'sent', 'what is replicated is sent at once');
+# over there the first has not been sent, and the second waits for its turn
+$publisher->safe_psql('postgres',
+	"INSERT INTO whatsapp.outbox (recipient, body) VALUES ('15550000001', 'second')");
+is($publisher->safe_psql('postgres', "SELECT waits_for FROM whatsapp.outbox WHERE body = 'second'"),
+	'turn', 'what waits for its turn where it was queued');
+wait_for_state($node, "body = 'second'", 'sent', 'does not where it is sent');
 $node->safe_psql('postgres', 'DROP SUBSCRIPTION queue');
 $publisher->stop;
 

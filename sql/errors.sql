@@ -94,7 +94,7 @@ BEGIN
 		ARRAY[jsonb_build_object('error', try.error)], ARRAY[NULL], ARRAY[try.retry_after])
 	FROM whatsapp.outbox o WHERE o.body = try.body;
 	RETURN QUERY
-	SELECT o.state, o.attempts, o.deferrals, a.class, CASE WHEN o.retry_at > now() + interval '1 hour 1 s' THEN 'long' WHEN o.retry_at > now() + interval '5 min' THEN 'an hour' WHEN o.retry_at > now() THEN 'short' END
+	SELECT o.state, o.attempts, o.deferrals, a.class, CASE WHEN o.retry_at > now() + interval '59 min' THEN 'long' WHEN o.retry_at > now() + interval '5 min' THEN 'minutes' WHEN o.retry_at > now() THEN 'short' END
 	FROM whatsapp.outbox o
 	LEFT JOIN LATERAL (SELECT * FROM whatsapp.attempts t WHERE t.outbox_id = o.id ORDER BY t.attempt_id DESC LIMIT 1) a ON true
 	WHERE o.body = try.body;

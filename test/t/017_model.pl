@@ -55,7 +55,7 @@ BEGIN
 END $$;
 CREATE FUNCTION pass(t interval) RETURNS void LANGUAGE sql AS $$
 	UPDATE whatsapp.outbox SET claimed_at = claimed_at - t, send_after = send_after - t, retry_at = retry_at - t, expires_at = expires_at - t
-	WHERE state IN ('queued', 'sending');
+	WHERE state <> 'sent';
 	UPDATE whatsapp.holds SET since = since - t, until = until - t;
 $$;
 CREATE FUNCTION answer(id bigint, outcome text, http_status integer, reply jsonb) RETURNS void LANGUAGE sql AS $$
@@ -328,7 +328,10 @@ STEP: foreach my $step (1 .. $steps)
 		$problem = "step $step: claimed (@claimed), expected " . ($limit < @expected ? "$limit of " : '') . "(@expected)\n"
 		  . join("\n", splice(@story, -30),
 			map { lane_of($_) } grep { !$expected{$_} || !$claimed{$_} } @claimed, @expected)
-		  . "\n" . $session->query_safe("SELECT id, state, waits_for, priority, send_after, retry_at, claimed_at, expires_at, finished_at, error FROM whatsapp.outbox ORDER BY phone_number_id, recipient_key, priority DESC, id");
+		  . "\n" . $session->query_safe(
+			"SELECT id, state, waits_for, priority, send_after, retry_at, expires_at, now() FROM whatsapp.outbox WHERE state IN ('queued', 'sending') AND (phone_number_id, recipient_key) IN (SELECT phone_number_id, recipient_key FROM whatsapp.outbox WHERE id IN ("
+			  . join(', ', grep { !$expected{$_} || !$claimed{$_} } @claimed, @expected)
+			  . ')) ORDER BY phone_number_id, recipient_key, priority DESC, id');
 		last STEP;
 	}
 	$rows{$_}{state} = 'sending' foreach @claimed;

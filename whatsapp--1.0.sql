@@ -3050,7 +3050,6 @@ DECLARE
 	rows bigint[];
 	fronts bigint[];
 	behind bigint[];
-	row_id bigint;
 	number_ids text[];
 	recipients text[];
 	held record;
@@ -3415,6 +3414,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, not read, withdrawn, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
 
+CREATE FUNCTION whatsapp.hold_key(class text, recipient_key text, template_key text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN class = 'pair' THEN recipient_key
+	WHEN class = 'hold_template' THEN template_key
+	WHEN class IN ('slow_number', 'slow_account', 'hold_number', 'hold_account', 'token') THEN class
+END;
+COMMENT ON FUNCTION whatsapp.hold_key(text, text, text) IS 'what an error of such a class holds, as in whatsapp.holds.key, from the recipient and the template of the message; NULL if nothing';
+
 CREATE FUNCTION whatsapp.record(outbox_ids bigint[], nonces text[], outcomes text[],
 	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[],
 	OUT what text, OUT outbox_id bigint)
@@ -3517,10 +3525,9 @@ BEGIN
 			d.error_code, d.error, max(d.claimed_at) OVER (PARTITION BY d.phone_number_id, d.class, k.key) AS claimed_at
 		FROM decided d
 		CROSS JOIN LATERAL (
-			SELECT CASE d.class WHEN 'pair' THEN d.recipient_key WHEN 'hold_template' THEN d.template_key ELSE d.class END AS key
+			SELECT whatsapp.hold_key(d.class, d.recipient_key, d.template_key) AS key
 		) k
-		WHERE d.class IN ('pair', 'hold_template', 'slow_number', 'slow_account', 'hold_number', 'hold_account', 'token')
-			AND k.key IS NOT NULL
+		WHERE k.key IS NOT NULL
 		ORDER BY d.phone_number_id, d.class, k.key, d.wait DESC NULLS FIRST, d.retry_at DESC
 	)
 	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
@@ -3924,12 +3931,10 @@ BEGIN
 	FROM whatsapp.outbox o
 	CROSS JOIN LATERAL whatsapp.error_class(NULL, o.error_code, NULL, concat_ws(' ', o.error_title, o.error_details), false) e
 	CROSS JOIN LATERAL (
-		SELECT CASE e.class WHEN 'pair' THEN o.recipient_key
-			WHEN 'hold_template' THEN whatsapp.template_key(o.type, o.content) ELSE e.class END AS key
+		SELECT whatsapp.hold_key(e.class, o.recipient_key, whatsapp.template_key(o.type, o.content)) AS key
 	) k
 	LEFT JOIN whatsapp.holds h ON h.phone_number_id = o.phone_number_id AND h.kind = 'pair' AND h.key = k.key
-	WHERE o.id = ANY (failed) AND o.error_code IS NOT NULL AND k.key IS NOT NULL
-		AND e.class IN ('pair', 'hold_template', 'slow_number', 'slow_account', 'hold_number', 'hold_account');
+	WHERE o.id = ANY (failed) AND o.error_code IS NOT NULL AND k.key IS NOT NULL AND e.class <> 'token';
 	IF FOUND THEN
 		PERFORM whatsapp.wake_sender();
 	END IF;

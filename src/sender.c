@@ -215,12 +215,11 @@ static void postpone(SenderReply *reply);
 static void claim_and_start(void);
 static void claim_in_transaction(void *arg);
 static void remember(const int64 *ids, int nids);
-static bool is_remembered(int64 id);
 static TimestampTz after_share(TimestampTz start);
 static bool is_before(TimestampTz now, TimestampTz not_before);
 static void audit(void);
 static void audit_in_transaction(void *arg);
-static void forget(int64 id);
+static bool forget(int64 id);
 static int	compare_ids(const void *a, const void *b);
 static void tend(void);
 static void tend_in_transaction(void *arg);
@@ -607,11 +606,7 @@ claim_and_start(void)
 		int64		id = claimed->requests[i].outbox_id;
 
 		wa_pace_spend(claimed->phone_number_ids[i], claimed->priorities[i],
-					  id, !is_remembered(id));
-	}
-	for (int i = 0; i < claimed->nrequests; i++)
-	{
-		forget(claimed->requests[i].outbox_id);
+					  id, !forget(id));
 		wa_http_start(&claimed->requests[i]);
 	}
 	remember(claimed->released, claimed->nreleased);
@@ -664,23 +659,21 @@ remember(const int64 *ids, int nids)
 	qsort(released, nreleased, sizeof(int64), compare_ids);
 }
 
+/*
+ * Forget a row that leaves.  Returns false if it was not remembered.
+ */
 static bool
-is_remembered(int64 id)
-{
-	return bsearch(&id, released, nreleased, sizeof(int64), compare_ids) != NULL;
-}
-
-static void
 forget(int64 id)
 {
 	int64	   *found = bsearch(&id, released, nreleased, sizeof(int64),
 								compare_ids);
 
 	if (found == NULL)
-		return;
+		return false;
 	nreleased--;
 	memmove(found, found + 1,
 			sizeof(int64) * (nreleased - (found - released)));
+	return true;
 }
 
 static int

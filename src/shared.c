@@ -73,6 +73,7 @@ static void start_shared_memory(void);
 static Size shared_size(void);
 static Size tokens_size(void);
 static WaSlot *find_slot(Oid database);
+static WaSlot *find_sender(Oid database);
 static bool take_slot(Oid database);
 static void set_launcher_latch(void);
 static void detach_launcher(int code, Datum arg);
@@ -118,8 +119,8 @@ wa_shared_wake(Oid database)
 		return;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	slot = find_slot(database);
-	if (slot != NULL && slot->latch != NULL)
+	slot = find_sender(database);
+	if (slot != NULL)
 	{
 		SetLatch(slot->latch);
 		LWLockRelease(shared->lock);
@@ -391,8 +392,8 @@ wa_shared_sender_pid(Oid database)
 	if (shared == NULL)
 		return 0;
 	LWLockAcquire(shared->lock, LW_SHARED);
-	slot = find_slot(database);
-	if (slot != NULL && slot->latch != NULL)
+	slot = find_sender(database);
+	if (slot != NULL)
 		pid = slot->pid;
 	LWLockRelease(shared->lock);
 	return pid;
@@ -411,8 +412,8 @@ wa_shared_see_tokens(Oid database, WaTokens *tokens)
 	if (shared == NULL)
 		return 0;
 	LWLockAcquire(shared->lock, LW_SHARED);
-	slot = find_slot(database);
-	if (slot != NULL && slot->latch != NULL)
+	slot = find_sender(database);
+	if (slot != NULL)
 	{
 		SharedTokens *its = &shared_tokens[slot - shared->slots];
 
@@ -482,6 +483,17 @@ find_slot(Oid database)
 			shared->slots[i].database == database)
 			return &shared->slots[i];
 	return NULL;
+}
+
+/*
+ * The slot of a database whose sender is running, or NULL.
+ */
+static WaSlot *
+find_sender(Oid database)
+{
+	WaSlot	   *slot = find_slot(database);
+
+	return slot != NULL && slot->latch != NULL ? slot : NULL;
 }
 
 /*

@@ -2,10 +2,11 @@
 --
 -- 1. Numbers and secrets      whom we send as, and what proves it
 -- 2. Webhooks                 what Meta tells us, as rows
--- 3. Outbox                   what is to be sent, and what came of it
--- 4. Errors                   what is to be done about them
--- 5. The sender               what the background worker asks and tells
--- 6. Dumps and privileges
+-- 3. People and conversations who they are, and how it stands with them
+-- 4. Outbox                   what is to be sent, and what came of it
+-- 5. Errors                   what is to be done about them
+-- 6. The sender               what the background worker asks and tells
+-- 7. Dumps and privileges
 --
 -- Words, codes and names of fields are Meta's; that is why they are text, with
 -- no list of what they may be.
@@ -275,38 +276,105 @@ COMMENT ON FUNCTION whatsapp.add_number(text, text, text, text, text, text) IS '
 -- messages that never will be.
 ------------------------------------------------------------------------------
 
-CREATE TABLE whatsapp.contacts (
+-- What is known of people is kept as it was told: under which identifiers they
+-- were seen, when, and that they changed them.  Of times only the first and the
+-- last are kept, of names the newest, so that it makes no difference in which
+-- order webhooks come.  Who is the same person as who follows from all of that,
+-- and is found out when somebody asks: see whatsapp.contacts.
+
+CREATE TABLE whatsapp.correspondents (
 	phone_number_id text NOT NULL,
 	contact_key text NOT NULL,
+	kind text NOT NULL CHECK (kind IN ('user_id', 'wa_id', 'group')),
 	wa_id text,
-	user_id text,
-	parent_user_id text,
-	name text,
-	username text,
 	wa_id_at timestamptz,
+	parent_user_id text,
 	parent_user_id_at timestamptz,
+	name text,
 	name_at timestamptz,
+	username text,
 	username_at timestamptz,
 	first_seen timestamptz,
 	last_seen timestamptz,
-	element jsonb NOT NULL,
+	last_message_at timestamptz,
+	last_inbound_at timestamptz,
+	last_outbound_at timestamptz,
+	last_referral_at timestamptz,
+	free_entry_until timestamptz,
+	read_until timestamptz,
 	PRIMARY KEY (phone_number_id, contact_key)
 );
-COMMENT ON TABLE whatsapp.contacts IS 'people who a number of ours has to do with';
-COMMENT ON COLUMN whatsapp.contacts.phone_number_id IS 'our number; who writes to two of them is two contacts';
-COMMENT ON COLUMN whatsapp.contacts.contact_key IS 'the BSUID where it is known, else the WhatsApp id';
-COMMENT ON COLUMN whatsapp.contacts.wa_id IS 'WhatsApp id: mostly the phone number, in digits';
-COMMENT ON COLUMN whatsapp.contacts.user_id IS 'business-scoped user id (BSUID), such as US.77120045539981';
-COMMENT ON COLUMN whatsapp.contacts.parent_user_id IS 'parent BSUID, of businesses that share one';
-COMMENT ON COLUMN whatsapp.contacts.name IS 'the name they have given themselves';
-COMMENT ON COLUMN whatsapp.contacts.username IS 'their username, without @';
-COMMENT ON COLUMN whatsapp.contacts.wa_id_at IS 'time of the newest webhook that told wa_id';
-COMMENT ON COLUMN whatsapp.contacts.parent_user_id_at IS 'time of the newest webhook that told parent_user_id';
-COMMENT ON COLUMN whatsapp.contacts.name_at IS 'time of the newest webhook that told name';
-COMMENT ON COLUMN whatsapp.contacts.username_at IS 'time of the newest webhook that told username';
-COMMENT ON COLUMN whatsapp.contacts.first_seen IS 'time of the first webhook filed that named them, as Meta tells it';
-COMMENT ON COLUMN whatsapp.contacts.last_seen IS 'time of the newest webhook that named them, as Meta tells it';
-COMMENT ON COLUMN whatsapp.contacts.element IS 'what the newest webhook said of them';
+CREATE INDEX correspondents_message_idx ON whatsapp.correspondents (phone_number_id, last_message_at)
+	WHERE last_message_at IS NOT NULL;
+CREATE INDEX correspondents_wa_id_idx ON whatsapp.correspondents (wa_id, phone_number_id);
+COMMENT ON TABLE whatsapp.correspondents IS 'who a number of ours has to do with, by each identifier: a person may be here several times, as a BSUID and as a phone number that came without one. whatsapp.contacts has each person once';
+COMMENT ON COLUMN whatsapp.correspondents.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.correspondents.contact_key IS 'the BSUID where it came along, else the WhatsApp id; of a group, group: and its id';
+COMMENT ON COLUMN whatsapp.correspondents.kind IS 'what the key is: user_id (a BSUID), wa_id or group';
+COMMENT ON COLUMN whatsapp.correspondents.wa_id IS 'WhatsApp id: mostly the phone number, in digits; the newest that was told';
+COMMENT ON COLUMN whatsapp.correspondents.wa_id_at IS 'when it was told last, as Meta tells it; likewise all columns whose name ends in _at';
+COMMENT ON COLUMN whatsapp.correspondents.parent_user_id IS 'parent BSUID, of businesses that share one; the newest that was told';
+COMMENT ON COLUMN whatsapp.correspondents.parent_user_id_at IS 'when it was told last';
+COMMENT ON COLUMN whatsapp.correspondents.name IS 'the name they have given themselves; the newest that was told';
+COMMENT ON COLUMN whatsapp.correspondents.name_at IS 'when it was told last';
+COMMENT ON COLUMN whatsapp.correspondents.username IS 'their username, without @; the newest that was told';
+COMMENT ON COLUMN whatsapp.correspondents.username_at IS 'when it was told last';
+COMMENT ON COLUMN whatsapp.correspondents.first_seen IS 'time of the first thing filed that named them, as Meta tells it';
+COMMENT ON COLUMN whatsapp.correspondents.last_seen IS 'time of the newest thing that named them';
+COMMENT ON COLUMN whatsapp.correspondents.last_message_at IS 'time of the newest message from or to them; none that only reacts to, edits or revokes another, and none in a group';
+COMMENT ON COLUMN whatsapp.correspondents.last_inbound_at IS 'time of the newest message or call from them that lets us answer freely, for a day';
+COMMENT ON COLUMN whatsapp.correspondents.last_outbound_at IS 'time of the newest message to them';
+COMMENT ON COLUMN whatsapp.correspondents.last_referral_at IS 'time of the newest message from them that came from an ad';
+COMMENT ON COLUMN whatsapp.correspondents.free_entry_until IS 'until when Meta has said that messages are free, as they came from an ad';
+COMMENT ON COLUMN whatsapp.correspondents.read_until IS 'up to when what came from them has been read; see whatsapp.mark_conversation_read()';
+
+CREATE TABLE whatsapp.contact_sightings (
+	phone_number_id text NOT NULL,
+	contact_key text NOT NULL,
+	kind text NOT NULL,
+	value text NOT NULL,
+	first_seen timestamptz,
+	last_seen timestamptz,
+	PRIMARY KEY (phone_number_id, contact_key, kind, value)
+);
+CREATE INDEX contact_sightings_value_idx ON whatsapp.contact_sightings (phone_number_id, kind, value);
+COMMENT ON TABLE whatsapp.contact_sightings IS 'identifiers that came along with those that whatsapp.correspondents goes by; whatsapp.contact_identifiers has all of them';
+COMMENT ON COLUMN whatsapp.contact_sightings.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.contact_sightings.contact_key IS 'what it came along with, as in whatsapp.correspondents';
+COMMENT ON COLUMN whatsapp.contact_sightings.kind IS 'what the value is: wa_id, parent_user_id, username, or input: a phone number that we have sent to, and that Meta has answered with the key for';
+COMMENT ON COLUMN whatsapp.contact_sightings.value IS 'the identifier, as it came; a phone number in digits';
+COMMENT ON COLUMN whatsapp.contact_sightings.first_seen IS 'when it came along first, as Meta tells it';
+COMMENT ON COLUMN whatsapp.contact_sightings.last_seen IS 'when it came along last';
+
+CREATE TABLE whatsapp.contact_changes (
+	phone_number_id text NOT NULL,
+	old_wa_id text NOT NULL,
+	old_user_id text NOT NULL,
+	new_wa_id text NOT NULL,
+	new_user_id text NOT NULL,
+	at timestamptz NOT NULL,
+	PRIMARY KEY (phone_number_id, old_wa_id, old_user_id, new_wa_id, new_user_id, at)
+);
+CREATE INDEX contact_changes_old_user_id_idx ON whatsapp.contact_changes (phone_number_id, old_user_id);
+CREATE INDEX contact_changes_new_wa_id_idx ON whatsapp.contact_changes (phone_number_id, new_wa_id);
+CREATE INDEX contact_changes_new_user_id_idx ON whatsapp.contact_changes (phone_number_id, new_user_id);
+COMMENT ON TABLE whatsapp.contact_changes IS 'that people have another phone number or BSUID, as Meta has told';
+COMMENT ON COLUMN whatsapp.contact_changes.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.contact_changes.old_wa_id IS 'the WhatsApp id that they gave up; empty if it was not told';
+COMMENT ON COLUMN whatsapp.contact_changes.old_user_id IS 'the BSUID that they had; empty if it was not told';
+COMMENT ON COLUMN whatsapp.contact_changes.new_wa_id IS 'the WhatsApp id that they have since; empty if it was not told';
+COMMENT ON COLUMN whatsapp.contact_changes.new_user_id IS 'the BSUID that they have since; empty if it was not told';
+COMMENT ON COLUMN whatsapp.contact_changes.at IS 'when, as Meta tells it';
+
+CREATE FUNCTION whatsapp.thread_key(group_id text, user_id text, wa_id text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce('group:' || group_id, user_id, ltrim(wa_id, '+'));
+COMMENT ON FUNCTION whatsapp.thread_key(text, text, text) IS 'which of whatsapp.correspondents a message is from or to: the group, else the BSUID where it came along, else the WhatsApp id';
+
+CREATE FUNCTION whatsapp.is_note(type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(type IN ('reaction', 'edit', 'revoke'), false);
+COMMENT ON FUNCTION whatsapp.is_note(text) IS 'whether messages of a type only say something of another message, and are shown with that';
 
 CREATE TABLE whatsapp.messages (
 	phone_number_id text NOT NULL,
@@ -339,6 +407,11 @@ CREATE TABLE whatsapp.messages (
 -- (not by phone_number_id first, or it would be taken for the key while there
 -- are no statistics)
 CREATE INDEX messages_wa_id_idx ON whatsapp.messages (wa_id, phone_number_id, sent_at);
+CREATE INDEX messages_thread_idx ON whatsapp.messages
+	((whatsapp.thread_key(group_id, user_id, wa_id)), phone_number_id, (coalesce(sent_at, '-infinity'::timestamptz)), message_id)
+	WHERE element IS NOT NULL AND NOT whatsapp.is_note(type);
+CREATE INDEX messages_target_idx ON whatsapp.messages (target_id, phone_number_id)
+	WHERE target_id IS NOT NULL;
 COMMENT ON TABLE whatsapp.messages IS 'messages, received and sent';
 COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number; empty if the webhook did not tell it';
 COMMENT ON COLUMN whatsapp.messages.message_id IS 'Meta''s id of the message (wamid)';
@@ -1579,7 +1652,1259 @@ END $$;
 COMMENT ON FUNCTION whatsapp.remove_hook(text, text) IS 'has a function no longer called; error 42704 if it was not';
 
 ------------------------------------------------------------------------------
--- 3. Outbox
+-- 3. People and conversations
+--
+-- A BSUID is of one person, for good.  A phone number is of one person at a
+-- time: when they change it, or somebody else has it, a tenure of it ends and
+-- another begins.  A person is what is connected by
+--
+-- - a BSUID having come along with a phone number, during a tenure of it;
+-- - Meta telling that one has become another (whatsapp.contact_changes);
+-- - two forms of one phone number.
+--
+-- All of it is found out when somebody asks, from facts that are the same in
+-- whatever order they have come.  A person goes by the newest BSUID, or by the
+-- phone number if no BSUID is known.
+------------------------------------------------------------------------------
+
+CREATE FUNCTION whatsapp.other_form(wa_id text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	-- Brazil: mobile numbers got a 9 after the area code
+	WHEN wa_id ~ '^55[1-9][0-9]9[6-9][0-9]{7}$' THEN left(wa_id, 4) || substr(wa_id, 6)
+	WHEN wa_id ~ '^55[1-9][0-9][6-9][0-9]{7}$' THEN left(wa_id, 4) || '9' || substr(wa_id, 5)
+	-- Mexico: mobile numbers had a 1 after the country code
+	WHEN wa_id ~ '^521[2-9][0-9]{9}$' THEN '52' || substr(wa_id, 4)
+	WHEN wa_id ~ '^52[2-9][0-9]{9}$' THEN '521' || substr(wa_id, 3)
+	-- Argentina: mobile numbers have a 9 there, if called from abroad
+	WHEN wa_id ~ '^549[1-3][0-9]{9}$' THEN '54' || substr(wa_id, 4)
+	WHEN wa_id ~ '^54[1-3][0-9]{9}$' THEN '549' || substr(wa_id, 3)
+END;
+COMMENT ON FUNCTION whatsapp.other_form(text) IS 'the other form of a phone number that has two, in Brazil, Mexico and Argentina; else NULL. Both are kept as they come';
+
+-- (PL/pgSQL keeps the plans of these, and a function in SQL would not)
+
+CREATE FUNCTION whatsapp.tenure(phone_number_id text, wa_id text, at timestamptz, OUT since timestamptz, OUT until timestamptz)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT coalesce(max(e.begins) FILTER (WHERE e.begins <= tenure.at), '-infinity'),
+		coalesce(min(e.ends) FILTER (WHERE e.ends >= tenure.at), 'infinity')
+	INTO since, until
+	FROM (
+		-- who gives it up has it up to that moment, who gets it from that moment on;
+		-- in one second, it is given up first
+		SELECT c.at AS ends, c.at + interval '1 microsecond' AS begins
+		FROM whatsapp.contact_changes c
+		WHERE c.phone_number_id = tenure.phone_number_id AND c.old_wa_id = tenure.wa_id AND c.new_wa_id <> c.old_wa_id
+			AND c.at > '-infinity'
+		UNION ALL
+		SELECT c.at - v.before, c.at + interval '1 microsecond' - v.before
+		FROM whatsapp.contact_changes c
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN EXISTS (
+				SELECT FROM whatsapp.contact_changes o
+				WHERE o.phone_number_id = c.phone_number_id AND o.old_wa_id = c.new_wa_id AND o.new_wa_id <> o.old_wa_id AND o.at = c.at)
+			THEN interval '0' ELSE interval '1 microsecond' END AS before
+		) v
+		WHERE c.phone_number_id = tenure.phone_number_id AND c.new_wa_id = tenure.wa_id AND c.new_wa_id <> c.old_wa_id
+			AND c.at > '-infinity'
+	) e;
+END $$;
+COMMENT ON FUNCTION whatsapp.tenure(text, text, timestamptz) IS 'from when until when a phone number was of the same person as at a time, as far as changes were told';
+
+CREATE FUNCTION whatsapp.phone_holder(phone_number_id text, wa_id text, at timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 5000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	holder text;
+	first_holder text;
+	t record;
+BEGIN
+	SELECT min(s.contact_key), max(s.contact_key) INTO first_holder, holder
+	FROM whatsapp.contact_sightings s
+	WHERE s.phone_number_id = phone_holder.phone_number_id AND s.kind = 'wa_id' AND s.value = phone_holder.wa_id;
+	IF holder IS NULL THEN
+		RETURN NULL;
+	END IF;
+	SELECT * INTO t FROM whatsapp.tenure(phone_holder.phone_number_id, phone_holder.wa_id, phone_holder.at);
+	IF first_holder = holder AND t.since = '-infinity' AND t.until = 'infinity' THEN
+		RETURN holder;
+	END IF;
+
+	SELECT s.contact_key INTO holder
+	FROM whatsapp.contact_sightings s
+	WHERE s.phone_number_id = phone_holder.phone_number_id AND s.kind = 'wa_id' AND s.value = phone_holder.wa_id
+		AND coalesce(s.first_seen, '-infinity') <= t.until AND coalesce(s.last_seen, 'infinity') >= t.since
+	-- seen with it before and after, or else before, or else after
+	ORDER BY phone_holder.at BETWEEN s.first_seen AND s.last_seen DESC NULLS LAST,
+		s.first_seen <= phone_holder.at DESC NULLS LAST,
+		CASE WHEN s.first_seen <= phone_holder.at THEN s.first_seen END DESC NULLS LAST,
+		s.first_seen, s.contact_key COLLATE "C"
+	LIMIT 1;
+	RETURN holder;
+END $$;
+COMMENT ON FUNCTION whatsapp.phone_holder(text, text, timestamptz) IS 'the BSUID that had a phone number at a time, as far as is known; NULL if none is known to have';
+
+CREATE FUNCTION whatsapp.is_user_id(phone_number_id text, key text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN key ~ '^[A-Z]{2}\.' OR EXISTS (
+		SELECT FROM whatsapp.correspondents k
+		WHERE k.phone_number_id = is_user_id.phone_number_id AND k.contact_key = key AND k.kind = 'user_id');
+END $$;
+COMMENT ON FUNCTION whatsapp.is_user_id(text, text) IS 'whether the key of a contact is a BSUID: it looks like one, or came as one';
+
+CREATE FUNCTION whatsapp.contact_key(phone_number_id text, wa_id text, user_id text, at timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 5000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	phone text := ltrim(nullif(wa_id, ''), '+');
+	bsuid text := nullif(user_id, '');
+	moment timestamptz := coalesce(at, '-infinity');
+	seen text[] := '{}';
+	seen_keys text[] := '{}';
+	place text;
+	came_before integer;
+	t record;
+	change whatsapp.contact_changes;
+	form text;
+	is_user boolean;
+BEGIN
+	LOOP
+		IF bsuid IS NULL THEN
+			bsuid := whatsapp.phone_holder(contact_key.phone_number_id, phone, moment);
+		END IF;
+
+		IF bsuid IS NOT NULL THEN
+			place := 'user ' || bsuid;
+			SELECT c.* INTO change
+			FROM (
+				SELECT o.*
+				FROM whatsapp.contact_changes o
+				WHERE o.phone_number_id = contact_key.phone_number_id AND o.old_user_id = bsuid
+				UNION ALL
+				-- it was told of the phone number that they had then
+				SELECT o.*
+				FROM whatsapp.contact_sightings s
+				JOIN whatsapp.contact_changes o ON o.phone_number_id = s.phone_number_id AND o.old_wa_id = s.value
+				WHERE s.phone_number_id = contact_key.phone_number_id AND s.contact_key = bsuid AND s.kind = 'wa_id'
+					AND o.old_user_id = ''
+					AND whatsapp.phone_holder(s.phone_number_id, s.value, o.at) = bsuid
+			) c
+			WHERE c.new_user_id <> bsuid
+			ORDER BY c.at DESC, c.new_user_id COLLATE "C" DESC, c.new_wa_id COLLATE "C" DESC
+			LIMIT 1;
+			IF NOT FOUND THEN
+				RETURN bsuid;
+			END IF;
+		ELSIF phone IS NOT NULL THEN
+			SELECT * INTO t FROM whatsapp.tenure(contact_key.phone_number_id, phone, moment);
+			place := format('phone %s %s', phone, t.until);
+			SELECT c.* INTO change
+			FROM whatsapp.contact_changes c
+			WHERE c.phone_number_id = contact_key.phone_number_id AND c.old_wa_id = phone AND c.new_wa_id <> phone AND c.at = t.until
+			ORDER BY c.new_user_id COLLATE "C" DESC, c.new_wa_id COLLATE "C" DESC
+			LIMIT 1;
+			IF NOT FOUND THEN
+				form := whatsapp.form_of(contact_key.phone_number_id, phone, moment);
+				IF form IS NULL THEN
+					RETURN phone || CASE WHEN t.until < 'infinity' THEN '/' || trunc(extract(epoch FROM t.until)) ELSE '' END;
+				END IF;
+				is_user := whatsapp.is_user_id(contact_key.phone_number_id, form);
+				change := ROW (contact_key.phone_number_id, phone, '',
+					CASE WHEN is_user THEN '' ELSE form END, CASE WHEN is_user THEN form ELSE '' END,
+					CASE WHEN moment > '-infinity' THEN moment - interval '1 microsecond' ELSE moment END)::whatsapp.contact_changes;
+			ELSIF change.new_wa_id = '' AND change.new_user_id = '' THEN
+				-- who it was has been forgotten
+				RETURN phone || '/' || trunc(extract(epoch FROM t.until));
+			END IF;
+		ELSE
+			RETURN NULL;
+		END IF;
+
+		-- what goes round in circles goes by the greatest of the circle
+		came_before := array_position(seen, place);
+		IF came_before IS NOT NULL THEN
+			RETURN (
+				SELECT p.key
+				FROM unnest(seen[came_before:], seen_keys[came_before:]) p (place, key)
+				ORDER BY p.place LIKE 'user %' DESC, p.place COLLATE "C" DESC
+				LIMIT 1);
+		END IF;
+		seen := seen || place;
+		seen_keys := seen_keys || coalesce(bsuid, phone);
+
+		bsuid := nullif(change.new_user_id, '');
+		phone := nullif(change.new_wa_id, '');
+		moment := change.at + interval '1 microsecond';
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.contact_key(text, text, text, timestamptz) IS 'the person who had a WhatsApp id or a BSUID at a time, as in whatsapp.contacts. With a BSUID the WhatsApp id does not matter. NULL if neither is given';
+
+CREATE FUNCTION whatsapp.form_of(phone_number_id text, wa_id text, at timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := form_of.phone_number_id;
+	form text;
+BEGIN
+	-- Meta has said which WhatsApp id it is of
+	SELECT s.contact_key INTO form
+	FROM whatsapp.contact_sightings s
+	WHERE s.phone_number_id = number AND s.kind = 'input' AND s.value = form_of.wa_id AND s.contact_key <> s.value
+	ORDER BY s.last_seen DESC NULLS LAST, s.contact_key COLLATE "C"
+	LIMIT 1;
+	IF form IS NULL THEN
+		form := whatsapp.other_form(form_of.wa_id);
+		IF form IS NOT NULL THEN
+			form := coalesce(whatsapp.phone_holder(number, form, form_of.at),
+				-- of two forms without more, the lesser
+				(SELECT k.contact_key
+				FROM whatsapp.correspondents k
+				WHERE k.phone_number_id = number AND k.contact_key = form
+					AND (k.contact_key COLLATE "C" < form_of.wa_id
+						OR NOT EXISTS (SELECT FROM whatsapp.correspondents m
+							WHERE m.phone_number_id = number AND m.contact_key = form_of.wa_id))));
+		END IF;
+	END IF;
+	RETURN form;
+END $$;
+COMMENT ON FUNCTION whatsapp.form_of(text, text, timestamptz) IS 'what a phone number is but another form of, if that is known: a WhatsApp id, or the BSUID that had it at a time';
+
+CREATE FUNCTION whatsapp.contact_ids(phone_number_id text, contact_key text,
+	OUT key text, OUT since timestamptz, OUT until timestamptz, OUT is_shared boolean)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000 ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := contact_ids.phone_number_id;
+	whose CONSTANT text := contact_ids.contact_key;
+	-- to be looked at: BSUIDs, which have no time, and phone numbers at a time
+	keys text[];
+	times timestamptz[];
+	seen text[] := '{}';
+	n integer := 1;
+	place text;
+	found_keys text[];
+	found_times timestamptz[];
+	nholders integer;
+	is_user boolean;
+	owners text[];		-- of a phone number, the BSUID that it came with
+	found_owners text[];
+	owner record;
+BEGIN
+	IF whose LIKE 'group:%' THEN
+		RETURN QUERY SELECT whose, '-infinity'::timestamptz, 'infinity'::timestamptz, false;
+		RETURN;
+	END IF;
+
+	-- in most cases that is a BSUID, and one phone number that was nobody else's
+	is_user := whatsapp.is_user_id(number, whose);
+	IF is_user THEN
+		SELECT min(p.value) INTO key
+		FROM whatsapp.contact_sightings p
+		WHERE p.phone_number_id = number AND p.contact_key = whose AND p.kind = 'wa_id'
+		HAVING count(*) = 1;
+		IF key IS NOT NULL AND whatsapp.other_form(key) IS NULL AND NOT EXISTS (
+			SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = number AND s.kind = 'wa_id' AND s.value = contact_ids.key AND s.contact_key <> whose
+			UNION ALL
+			SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = number AND s.contact_key IN (whose, contact_ids.key) AND s.kind = 'input'
+			UNION ALL
+			SELECT FROM whatsapp.contact_changes c WHERE c.phone_number_id = number AND c.old_wa_id = contact_ids.key
+			UNION ALL
+			SELECT FROM whatsapp.contact_changes c WHERE c.phone_number_id = number AND c.new_wa_id = contact_ids.key
+			UNION ALL
+			SELECT FROM whatsapp.contact_changes c WHERE c.phone_number_id = number AND c.old_user_id = whose
+			UNION ALL
+			SELECT FROM whatsapp.contact_changes c WHERE c.phone_number_id = number AND c.new_user_id = whose)
+		THEN
+			RETURN QUERY
+			SELECT v.key, '-infinity'::timestamptz, 'infinity'::timestamptz, false FROM (VALUES (whose), (contact_ids.key)) v (key);
+			RETURN;
+		END IF;
+	END IF;
+
+	keys := ARRAY[CASE WHEN is_user THEN whose ELSE split_part(whose, '/', 1) END];
+	times := ARRAY[CASE
+		WHEN is_user THEN NULL
+		WHEN whose ~ '/[0-9]{1,11}$' THEN to_timestamp(split_part(whose, '/', 2)::double precision)
+		ELSE 'infinity'::timestamptz
+	END];
+	owners := ARRAY[NULL::text];
+
+	WHILE n <= cardinality(keys) LOOP
+		key := keys[n];
+		IF times[n] IS NULL THEN
+			place := key;
+			since := '-infinity';
+			until := 'infinity';
+			is_shared := false;
+		ELSE
+			SELECT t.since, t.until INTO since, until FROM whatsapp.tenure(number, key, times[n]) t;
+			SELECT count(*) INTO nholders
+			FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = number AND s.kind = 'wa_id' AND s.value = contact_ids.key;
+			is_shared := nholders > 1;
+			IF is_shared AND owners[n] IS NOT NULL THEN
+				-- as in phone_holder(): from when they were seen with it, if another was before,
+				-- until another was, if that is after they were seen last
+				SELECT CASE WHEN bool_or(o.first_seen < s.first_seen) THEN s.first_seen END AS since,
+					min(o.first_seen) FILTER (WHERE o.first_seen > s.last_seen) - interval '1 microsecond' AS until
+				INTO owner
+				FROM whatsapp.contact_sightings s
+				JOIN whatsapp.contact_sightings o ON o.phone_number_id = number AND o.kind = 'wa_id' AND o.value = contact_ids.key
+					AND o.contact_key <> s.contact_key
+					AND coalesce(o.first_seen, '-infinity') <= contact_ids.until AND coalesce(o.last_seen, 'infinity') >= contact_ids.since
+				WHERE s.phone_number_id = number AND s.contact_key = owners[n] AND s.kind = 'wa_id' AND s.value = contact_ids.key
+				GROUP BY s.first_seen;
+				since := greatest(since, owner.since);
+				until := least(until, owner.until);
+			END IF;
+			place := concat_ws('/', key, until, owners[n]);
+		END IF;
+		IF place = ANY (seen) THEN
+			n := n + 1;
+			CONTINUE;
+		END IF;
+		seen := seen || place;
+
+		-- what leads elsewhere is not theirs, but if a number has been of several
+		IF n > 1 AND NOT is_shared
+			AND whatsapp.contact_key(number, CASE WHEN times[n] IS NOT NULL THEN key END, CASE WHEN times[n] IS NULL THEN key END, times[n])
+				IS DISTINCT FROM whose
+		THEN
+			n := n + 1;
+			CONTINUE;
+		END IF;
+		RETURN NEXT;
+
+		SELECT array_agg(f.key), array_agg(f.at), array_agg(f.owner) INTO found_keys, found_times, found_owners
+		FROM (
+			SELECT v.key, v.at, s.contact_key AS owner
+			FROM whatsapp.contact_sightings s
+			CROSS JOIN LATERAL (
+				VALUES (s.value, coalesce(s.last_seen, '-infinity')), (s.value, coalesce(s.first_seen, '-infinity'))
+			) v (key, at)
+			WHERE times[n] IS NULL AND s.phone_number_id = number AND s.contact_key = contact_ids.key AND s.kind = 'wa_id'
+			UNION ALL
+			-- what they had before
+			SELECT CASE WHEN c.old_user_id <> '' THEN c.old_user_id ELSE c.old_wa_id END,
+				CASE WHEN c.old_user_id = '' THEN c.at END, NULL
+			FROM whatsapp.contact_changes c
+			WHERE times[n] IS NULL AND c.phone_number_id = number AND c.new_user_id = contact_ids.key
+			UNION ALL
+			SELECT CASE WHEN c.old_user_id <> '' THEN c.old_user_id ELSE c.old_wa_id END,
+				CASE WHEN c.old_user_id = '' THEN c.at END, NULL
+			FROM whatsapp.contact_changes c
+			WHERE times[n] IS NOT NULL AND c.phone_number_id = number AND c.new_wa_id = contact_ids.key AND c.new_user_id = ''
+				AND c.at + interval '1 microsecond' BETWEEN contact_ids.since AND contact_ids.until
+			UNION ALL
+			-- and of that, the BSUID that had the phone number then
+			SELECT h.holder, NULL, NULL
+			FROM whatsapp.contact_changes c
+			CROSS JOIN LATERAL (SELECT whatsapp.phone_holder(number, c.old_wa_id, c.at) AS holder) h
+			WHERE c.phone_number_id = number AND c.old_user_id = '' AND h.holder IS NOT NULL
+				AND CASE WHEN times[n] IS NULL THEN c.new_user_id = contact_ids.key
+					ELSE c.new_wa_id = contact_ids.key AND c.new_user_id = ''
+						AND c.at + interval '1 microsecond' BETWEEN contact_ids.since AND contact_ids.until END
+			UNION ALL
+			-- other forms of a phone number
+			SELECT s.value, 'infinity', NULL
+			FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = number AND s.contact_key = contact_ids.key AND s.kind = 'input'
+			UNION ALL
+			SELECT o.form, times[n], NULL
+			FROM (SELECT whatsapp.other_form(contact_ids.key) AS form) o
+			WHERE times[n] IS NOT NULL AND o.form IS NOT NULL
+		) f
+		WHERE f.key <> '';
+		keys := keys || found_keys;
+		times := times || found_times;
+		owners := owners || found_owners;
+		n := n + 1;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.contact_ids(text, text) IS 'the identifiers that a person has had, as in whatsapp.correspondents, and from when until when. If a phone number is_shared, it was of others, too, and whatsapp.contact_key() has to say of each message whose it is';
+
+CREATE FUNCTION whatsapp.find_contact(phone_number_id text, person text) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := find_contact.phone_number_id;
+	phone text;
+BEGIN
+	IF whatsapp.is_user_id(number, person) THEN
+		RETURN whatsapp.contact_key(number, NULL, person, NULL);
+	ELSIF person LIKE 'group:%' OR person ~ '^[0-9]+/[0-9]{1,11}$' THEN
+		RETURN person;
+	ELSIF person LIKE '@%' THEN
+		RETURN (
+			SELECT whatsapp.contact_key(s.phone_number_id,
+				CASE WHEN k.kind = 'wa_id' THEN k.contact_key END, CASE WHEN k.kind = 'user_id' THEN k.contact_key END, s.last_seen)
+			FROM whatsapp.contact_sightings s
+			JOIN whatsapp.correspondents k ON k.phone_number_id = s.phone_number_id AND k.contact_key = s.contact_key
+			WHERE s.phone_number_id = number AND s.kind = 'username' AND s.value IN (substr(person, 2), lower(substr(person, 2)))
+			ORDER BY s.last_seen DESC NULLS LAST, s.contact_key
+			LIMIT 1);
+	END IF;
+	phone := ltrim(whatsapp.recipient_key(person, 'individual'), '+');
+	IF phone IS NOT NULL AND NOT EXISTS (
+		SELECT FROM whatsapp.correspondents k WHERE k.phone_number_id = number AND k.contact_key = 'group:' || person)
+	THEN
+		RETURN whatsapp.contact_key(number, phone, NULL, 'infinity');
+	END IF;
+	RETURN 'group:' || person;
+END $$;
+COMMENT ON FUNCTION whatsapp.find_contact(text, text) IS 'the person, as in whatsapp.contacts, whom one means by a BSUID, a phone number in any human form, an @username, or the key of whatsapp.contacts itself; by the id of a group, that: group: and the id. It need not be known here';
+
+CREATE FUNCTION whatsapp.contact_facts(phone_number_id text, contact_key text,
+	OUT wa_id text, OUT parent_user_id text, OUT name text, OUT username text,
+	OUT first_seen timestamptz, OUT last_seen timestamptz, OUT last_message_at timestamptz,
+	OUT last_inbound_at timestamptz, OUT last_outbound_at timestamptz, OUT last_referral_at timestamptz,
+	OUT free_entry_until timestamptz, OUT read_until timestamptz)
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 5000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	WITH fact AS MATERIALIZED (
+		SELECT k.*, i.since, i.until, i.is_shared, k.contact_key = split_part(contact_facts.contact_key, '/', 1) AS is_key
+		FROM whatsapp.contact_ids(contact_facts.phone_number_id, contact_facts.contact_key) i
+		JOIN whatsapp.correspondents k ON k.phone_number_id = contact_facts.phone_number_id AND k.contact_key = i.key
+	), moment AS (
+		-- of a phone number that was of several people, what is of this one
+		SELECT f.contact_key, f.is_key, v.what, v.value, v.at
+		FROM fact f
+		CROSS JOIN LATERAL (
+			VALUES
+				('wa_id', f.wa_id, f.wa_id_at), ('parent_user_id', f.parent_user_id, f.parent_user_id_at),
+				('name', f.name, f.name_at), ('username', f.username, f.username_at),
+				('first_seen', NULL, CASE WHEN f.since > '-infinity' THEN greatest(f.first_seen, f.since) ELSE f.first_seen END),
+				('last_seen', NULL, CASE WHEN f.until < 'infinity' THEN least(f.last_seen, f.until) ELSE f.last_seen END),
+				('last_message_at', NULL, f.last_message_at), ('last_inbound_at', NULL, f.last_inbound_at),
+				('last_outbound_at', NULL, f.last_outbound_at), ('last_referral_at', NULL, f.last_referral_at)
+		) v (what, value, at)
+		WHERE (v.value IS NOT NULL OR v.at IS NOT NULL)
+			AND (f.since = '-infinity' AND f.until = 'infinity' OR v.at BETWEEN f.since AND f.until)
+			AND (NOT f.is_shared
+				OR whatsapp.contact_key(f.phone_number_id, f.contact_key, NULL, v.at) = contact_facts.contact_key)
+	), message AS (
+		-- the row of such a number tells of the newest only, and that may be another's
+		SELECT m.direction, m.sent_at
+		FROM fact f
+		CROSS JOIN LATERAL (
+			SELECT t.direction, t.type, t.sent_at
+			FROM whatsapp.messages t
+			WHERE whatsapp.thread_key(t.group_id, t.user_id, t.wa_id) = f.contact_key AND t.phone_number_id = f.phone_number_id
+				AND t.element IS NOT NULL AND NOT whatsapp.is_note(t.type)
+				AND coalesce(t.sent_at, '-infinity') >= f.since AND coalesce(t.sent_at, '-infinity') <= f.until
+				AND (NOT f.is_shared
+					OR whatsapp.contact_key(t.phone_number_id, t.wa_id, t.user_id, t.sent_at) = contact_facts.contact_key)
+			ORDER BY coalesce(t.sent_at, '-infinity') DESC, t.message_id DESC
+			LIMIT 20
+		) m
+		WHERE (f.is_shared OR f.until < 'infinity') AND m.type IS DISTINCT FROM 'system'
+	)
+	SELECT (array_agg(m.value ORDER BY m.at DESC NULLS LAST, m.value DESC) FILTER (WHERE m.what = 'wa_id' AND m.is_key))[1],
+		(array_agg(m.value ORDER BY m.at DESC NULLS LAST, m.value DESC) FILTER (WHERE m.what = 'parent_user_id'))[1],
+		(array_agg(m.value ORDER BY m.at DESC NULLS LAST, m.value DESC) FILTER (WHERE m.what = 'name'))[1],
+		(array_agg(m.value ORDER BY m.at DESC NULLS LAST, m.value DESC) FILTER (WHERE m.what = 'username'))[1],
+		min(m.at) FILTER (WHERE m.what IN ('first_seen', 'last_seen')),
+		max(m.at) FILTER (WHERE m.what IN ('first_seen', 'last_seen')),
+		max(m.at) FILTER (WHERE m.what = 'last_message_at'),
+		greatest(max(m.at) FILTER (WHERE m.what = 'last_inbound_at'), (SELECT max(n.sent_at) FROM message n WHERE n.direction = 'inbound')),
+		greatest(max(m.at) FILTER (WHERE m.what = 'last_outbound_at'), (SELECT max(n.sent_at) FROM message n WHERE n.direction = 'outbound')),
+		max(m.at) FILTER (WHERE m.what = 'last_referral_at'),
+		(SELECT max(f.free_entry_until) FROM fact f WHERE NOT f.is_shared AND f.since = '-infinity' AND f.until = 'infinity'),
+		(SELECT max(f.read_until) FROM fact f WHERE NOT f.is_shared AND f.since = '-infinity' AND f.until = 'infinity')
+	INTO wa_id, parent_user_id, name, username, first_seen, last_seen, last_message_at, last_inbound_at, last_outbound_at,
+		last_referral_at, free_entry_until, read_until
+	FROM moment m;
+END $$;
+COMMENT ON FUNCTION whatsapp.contact_facts(text, text) IS 'what is known of a person or a group, under all their identifiers';
+
+CREATE FUNCTION whatsapp.wants_no_marketing(phone_number_id text, contact_key text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 5000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN coalesce((
+		SELECT u.value = 'stop'
+		FROM whatsapp.contact_ids(wants_no_marketing.phone_number_id, wants_no_marketing.contact_key) i
+		JOIN whatsapp.user_preferences u ON u.phone_number_id = wants_no_marketing.phone_number_id AND u.participant = i.key
+		WHERE u.category = 'marketing_messages' AND coalesce(u.at, '-infinity') BETWEEN i.since AND i.until
+			AND (NOT i.is_shared
+				OR whatsapp.contact_key(u.phone_number_id, i.key, NULL, u.at) = wants_no_marketing.contact_key)
+		ORDER BY u.at DESC NULLS LAST, u.element DESC
+		LIMIT 1), false);
+END $$;
+COMMENT ON FUNCTION whatsapp.wants_no_marketing(text, text) IS 'whether the newest that a person has said of marketing messages, under whatever identifier, is stop';
+
+-- Most people are plain: one BSUID, or none, and one phone number, or none, that
+-- never was anybody else's.  These need no function to tell who they are.
+
+CREATE VIEW whatsapp.contacts WITH (security_invoker = true) AS
+SELECT k.phone_number_id, k.contact_key, f.name, f.username, k.wa_id,
+	CASE WHEN k.kind = 'user_id' THEN k.contact_key END AS user_id,
+	f.parent_user_id, f.first_seen, f.last_seen, f.last_inbound_at, f.opted_out
+FROM whatsapp.correspondents k
+CROSS JOIN LATERAL (
+	SELECT EXISTS (SELECT FROM whatsapp.contact_changes c
+			WHERE c.phone_number_id = k.phone_number_id AND c.old_user_id = k.contact_key)
+		OR EXISTS (SELECT FROM whatsapp.contact_changes c
+			WHERE c.phone_number_id = k.phone_number_id AND c.new_user_id = k.contact_key)
+		OR EXISTS (SELECT FROM whatsapp.contact_changes c
+			WHERE c.phone_number_id = k.phone_number_id AND c.old_wa_id = k.wa_id)
+		OR EXISTS (SELECT FROM whatsapp.contact_changes c
+			WHERE c.phone_number_id = k.phone_number_id AND c.new_wa_id = k.wa_id) AS is_changed,
+		EXISTS (SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = k.phone_number_id AND s.kind = 'wa_id' AND s.value = k.wa_id
+				AND s.contact_key <> k.contact_key) AS is_held,
+		EXISTS (SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = k.phone_number_id AND s.contact_key = k.contact_key AND s.kind = 'wa_id'
+				AND s.value <> k.wa_id)
+		OR EXISTS (SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = k.phone_number_id AND s.kind = 'input' AND s.value = k.wa_id)
+		OR EXISTS (SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = k.phone_number_id AND s.contact_key = k.contact_key AND s.kind = 'input')
+		OR EXISTS (SELECT FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = k.phone_number_id AND s.contact_key = k.wa_id AND s.kind = 'input')
+		OR whatsapp.other_form(k.wa_id) IS NOT NULL AS has_forms
+) q
+CROSS JOIN LATERAL (
+	SELECT CASE WHEN k.name IS NULL OR (coalesce(p.name_at, '-infinity'), p.name) > (coalesce(k.name_at, '-infinity'), k.name)
+			THEN coalesce(p.name, k.name) ELSE k.name END AS name,
+		CASE WHEN k.username IS NULL OR (coalesce(p.username_at, '-infinity'), p.username) > (coalesce(k.username_at, '-infinity'), k.username)
+			THEN coalesce(p.username, k.username) ELSE k.username END AS username,
+		CASE WHEN k.parent_user_id IS NULL
+				OR (coalesce(p.parent_user_id_at, '-infinity'), p.parent_user_id) > (coalesce(k.parent_user_id_at, '-infinity'), k.parent_user_id)
+			THEN coalesce(p.parent_user_id, k.parent_user_id) ELSE k.parent_user_id END AS parent_user_id,
+		least(k.first_seen, p.first_seen, k.last_seen, p.last_seen) AS first_seen,
+		greatest(k.last_seen, p.last_seen, k.first_seen, p.first_seen) AS last_seen,
+		greatest(k.last_inbound_at, p.last_inbound_at) AS last_inbound_at,
+		coalesce((
+			SELECT u.value = 'stop'
+			FROM whatsapp.user_preferences u
+			WHERE u.phone_number_id = k.phone_number_id AND u.participant IN (k.contact_key, k.wa_id) AND u.category = 'marketing_messages'
+			ORDER BY u.at DESC NULLS LAST, u.element DESC
+			LIMIT 1), false) AS opted_out
+	FROM (SELECT) one
+	LEFT JOIN whatsapp.correspondents p
+		ON p.phone_number_id = k.phone_number_id AND p.contact_key = k.wa_id AND p.contact_key <> k.contact_key
+	WHERE NOT (q.is_changed OR q.is_held OR q.has_forms)
+	UNION ALL
+	SELECT t.name, t.username, t.parent_user_id, t.first_seen, t.last_seen, t.last_inbound_at,
+		whatsapp.wants_no_marketing(k.phone_number_id, k.contact_key)
+	FROM whatsapp.contact_facts(k.phone_number_id, k.contact_key) t
+	WHERE (q.is_changed OR q.is_held OR q.has_forms) AND NOT (k.kind = 'wa_id' AND q.is_held AND NOT q.is_changed)
+		AND whatsapp.contact_key(k.phone_number_id, CASE WHEN k.kind = 'wa_id' THEN k.contact_key END,
+			CASE WHEN k.kind = 'user_id' THEN k.contact_key END, k.last_seen) = k.contact_key
+) f
+WHERE k.kind <> 'group'
+UNION ALL
+-- who had a phone number before somebody else got it, and is known by nothing else
+SELECT p.phone_number_id, p.contact_key, f.name, f.username, p.wa_id, NULL, f.parent_user_id, f.first_seen, f.last_seen,
+	f.last_inbound_at, whatsapp.wants_no_marketing(p.phone_number_id, p.contact_key)
+FROM (
+	SELECT DISTINCT k.phone_number_id, t.contact_key, k.contact_key AS wa_id
+	FROM whatsapp.contact_changes c
+	JOIN whatsapp.correspondents k ON k.phone_number_id = c.phone_number_id AND k.contact_key = c.new_wa_id AND k.first_seen < c.at
+	CROSS JOIN LATERAL (
+		SELECT whatsapp.contact_key(c.phone_number_id, c.new_wa_id, NULL, c.at - interval '1 microsecond') AS contact_key
+	) t
+	WHERE t.contact_key LIKE '%/%' AND split_part(t.contact_key, '/', 1) = c.new_wa_id
+) p
+CROSS JOIN LATERAL whatsapp.contact_facts(p.phone_number_id, p.contact_key) f;
+COMMENT ON VIEW whatsapp.contacts IS 'people who a number of ours has to do with, each once, whatever identifiers they have had; see whatsapp.contact_identifiers';
+COMMENT ON COLUMN whatsapp.contacts.phone_number_id IS 'our number; who writes to two of them is two contacts';
+COMMENT ON COLUMN whatsapp.contacts.contact_key IS 'the newest BSUID, or else the WhatsApp id; of somebody who had a phone number that is now another''s, and is known by nothing else, that, /, and when it ended in seconds since 1970';
+COMMENT ON COLUMN whatsapp.contacts.name IS 'the name they have given themselves, the newest that was told';
+COMMENT ON COLUMN whatsapp.contacts.username IS 'their username, without @, the newest that was told';
+COMMENT ON COLUMN whatsapp.contacts.wa_id IS 'WhatsApp id: mostly the phone number, in digits; NULL if it was not told since they have their BSUID';
+COMMENT ON COLUMN whatsapp.contacts.user_id IS 'business-scoped user id (BSUID), such as US.77120045539981; NULL if it was never told';
+COMMENT ON COLUMN whatsapp.contacts.parent_user_id IS 'parent BSUID, of businesses that share one';
+COMMENT ON COLUMN whatsapp.contacts.first_seen IS 'time of the first thing filed that named them, as Meta tells it';
+COMMENT ON COLUMN whatsapp.contacts.last_seen IS 'time of the newest thing that named them';
+COMMENT ON COLUMN whatsapp.contacts.last_inbound_at IS 'time of the newest message or call from them';
+COMMENT ON COLUMN whatsapp.contacts.opted_out IS 'true if they want no marketing messages';
+
+CREATE VIEW whatsapp.contact_identifiers WITH (security_invoker = true) AS
+SELECT c.phone_number_id, c.contact_key, v.kind, v.value,
+	min(CASE WHEN i.since > '-infinity' THEN greatest(v.first_seen, i.since) ELSE v.first_seen END) AS first_seen,
+	max(CASE WHEN i.until < 'infinity' THEN least(v.last_seen, i.until) ELSE v.last_seen END) AS last_seen
+FROM whatsapp.contacts c
+CROSS JOIN LATERAL whatsapp.contact_ids(c.phone_number_id, c.contact_key) i
+CROSS JOIN LATERAL (
+	SELECT k.kind, k.contact_key AS value, k.first_seen, k.last_seen
+	FROM whatsapp.correspondents k
+	WHERE k.phone_number_id = c.phone_number_id AND k.contact_key = i.key
+	UNION ALL
+	SELECT s.kind, s.value, s.first_seen, s.last_seen
+	FROM whatsapp.contact_sightings s
+	WHERE s.phone_number_id = c.phone_number_id AND s.contact_key = i.key
+) v
+-- a phone number that came alone may have been of several people, one after the other
+WHERE coalesce(v.first_seen, '-infinity') <= i.until AND coalesce(v.last_seen, 'infinity') >= i.since
+GROUP BY c.phone_number_id, c.contact_key, v.kind, v.value;
+COMMENT ON VIEW whatsapp.contact_identifiers IS 'all identifiers under which people were seen, and when';
+COMMENT ON COLUMN whatsapp.contact_identifiers.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.contact_identifiers.contact_key IS 'the person, as in whatsapp.contacts';
+COMMENT ON COLUMN whatsapp.contact_identifiers.kind IS 'what the value is: wa_id, user_id (a BSUID), parent_user_id, username, or input: what we have sent to, where Meta has another form of it';
+COMMENT ON COLUMN whatsapp.contact_identifiers.value IS 'the identifier';
+COMMENT ON COLUMN whatsapp.contact_identifiers.first_seen IS 'when this person was seen with it first, as Meta tells it';
+COMMENT ON COLUMN whatsapp.contact_identifiers.last_seen IS 'when this person was seen with it last';
+
+-- Functions of whole rows are no SQL that is parsed now, or else nobody could
+-- add a column to the tables.
+
+CREATE FUNCTION whatsapp.contact_of(m whatsapp.messages) RETURNS whatsapp.contacts
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	c whatsapp.contacts;
+BEGIN
+	SELECT p.* INTO c
+	FROM whatsapp.contacts p
+	WHERE p.phone_number_id = m.phone_number_id
+		AND p.contact_key = whatsapp.contact_key(m.phone_number_id, m.wa_id, m.user_id, m.sent_at);
+	RETURN c;
+END $$;
+COMMENT ON FUNCTION whatsapp.contact_of(whatsapp.messages) IS 'the person that a message is from or to, who had its identifiers when it was sent; in a group, the one who wrote it. NULL if nobody is told';
+
+CREATE VIEW whatsapp.message_contacts WITH (security_invoker = true) AS
+SELECT m.phone_number_id, m.message_id, m.direction, m.type, m.body, m.sent_at, m.status, m.group_id,
+	k.contact_key, f.name, f.username, m.wa_id, m.user_id
+FROM whatsapp.messages m
+CROSS JOIN LATERAL (
+	SELECT whatsapp.contact_key(m.phone_number_id, m.wa_id, m.user_id, m.sent_at) AS contact_key
+) k
+LEFT JOIN LATERAL whatsapp.contact_facts(m.phone_number_id, k.contact_key) f ON k.contact_key IS NOT NULL;
+COMMENT ON VIEW whatsapp.message_contacts IS 'messages, and the people they are from or to: who had the identifiers when the message was sent';
+COMMENT ON COLUMN whatsapp.message_contacts.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.message_contacts.message_id IS 'the message (wamid)';
+COMMENT ON COLUMN whatsapp.message_contacts.direction IS 'inbound or outbound, as seen from us';
+COMMENT ON COLUMN whatsapp.message_contacts.type IS 'Meta''s word for what it is';
+COMMENT ON COLUMN whatsapp.message_contacts.body IS 'what a person would read of it';
+COMMENT ON COLUMN whatsapp.message_contacts.sent_at IS 'when it was sent, as Meta tells it';
+COMMENT ON COLUMN whatsapp.message_contacts.status IS 'how far it has got, of those sent';
+COMMENT ON COLUMN whatsapp.message_contacts.group_id IS 'the group it was written to';
+COMMENT ON COLUMN whatsapp.message_contacts.contact_key IS 'the person, as in whatsapp.contacts; NULL if nobody is told';
+COMMENT ON COLUMN whatsapp.message_contacts.name IS 'their name, the newest that was told';
+COMMENT ON COLUMN whatsapp.message_contacts.username IS 'their username, without @';
+COMMENT ON COLUMN whatsapp.message_contacts.wa_id IS 'WhatsApp id, as it came with the message';
+COMMENT ON COLUMN whatsapp.message_contacts.user_id IS 'BSUID, as it came with the message';
+
+CREATE FUNCTION whatsapp.thread(phone_number_id text, contact_key text, max_messages integer, before timestamptz DEFAULT NULL)
+RETURNS TABLE (message_id text, direction text, type text, body text, wa_id text, user_id text, group_id text, context_id text,
+	media_id text, status text, error_code integer, sent_at timestamptz)
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000 ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT m.*
+	FROM whatsapp.contact_ids(thread.phone_number_id, thread.contact_key) i
+	CROSS JOIN LATERAL (
+		SELECT t.message_id, t.direction, t.type, t.body, t.wa_id, t.user_id, t.group_id, t.context_id,
+			t.media_id, t.status, t.error_code, t.sent_at
+		FROM whatsapp.messages t
+		WHERE whatsapp.thread_key(t.group_id, t.user_id, t.wa_id) = i.key AND t.phone_number_id = thread.phone_number_id
+			AND t.element IS NOT NULL AND NOT whatsapp.is_note(t.type)
+			AND coalesce(t.sent_at, '-infinity') >= i.since
+			AND coalesce(t.sent_at, '-infinity') <= least(i.until, thread.before - interval '1 microsecond')
+			AND (NOT i.is_shared
+				OR whatsapp.contact_key(t.phone_number_id, t.wa_id, t.user_id, t.sent_at) = thread.contact_key)
+		ORDER BY coalesce(t.sent_at, '-infinity') DESC, t.message_id DESC
+		LIMIT max_messages
+	) m
+	ORDER BY coalesce(m.sent_at, '-infinity') DESC, m.message_id DESC
+	LIMIT max_messages;
+END $$;
+COMMENT ON FUNCTION whatsapp.thread(text, text, integer, timestamptz) IS 'the newest messages from and to a person, as in whatsapp.contacts, or in a group, newest first, and before a time if that is given; without those that only react to, edit or revoke another. Messages of one second are in the order of their ids';
+
+CREATE FUNCTION whatsapp.notes(phone_number_id text, message_id text, direction text, body text, wa_id text, user_id text,
+	sent_at timestamptz, OUT words text, OUT edited_at timestamptz, OUT revoked_at timestamptz, OUT reactions jsonb)
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 5000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- mostly nothing was
+	IF NOT EXISTS (
+		SELECT FROM whatsapp.messages n
+		WHERE n.target_id = notes.message_id AND n.phone_number_id = notes.phone_number_id AND whatsapp.is_note(n.type))
+	THEN
+		words := body;
+		RETURN;
+	END IF;
+
+	WITH note AS MATERIALIZED (
+		SELECT n.*
+		FROM whatsapp.messages n
+		WHERE n.target_id = notes.message_id AND n.phone_number_id = notes.phone_number_id AND whatsapp.is_note(n.type)
+	), own AS (
+		-- only who has written a message can edit and revoke it
+		SELECT n.type, n.body, n.sent_at, n.message_id
+		FROM note n
+		WHERE n.type <> 'reaction' AND n.direction = notes.direction
+			AND (notes.direction = 'outbound'
+				OR whatsapp.contact_key(n.phone_number_id, n.wa_id, n.user_id, n.sent_at)
+					= whatsapp.contact_key(notes.phone_number_id, notes.wa_id, notes.user_id, notes.sent_at))
+	), reaction AS (
+		SELECT DISTINCT ON (r.contact_key) r.contact_key, r.body, r.sent_at
+		FROM (
+			SELECT n.body, n.sent_at, n.message_id,
+				CASE WHEN n.direction = 'inbound' THEN
+					whatsapp.contact_key(n.phone_number_id, n.wa_id, n.user_id, n.sent_at) END AS contact_key
+			FROM note n
+			WHERE n.type = 'reaction'
+		) r
+		ORDER BY r.contact_key, r.sent_at DESC NULLS LAST, r.message_id DESC
+	), revoked AS (
+		SELECT min(coalesce(o.sent_at, '-infinity')) AS at FROM own o WHERE o.type = 'revoke'
+	), edited AS (
+		SELECT o.body, o.sent_at
+		FROM own o
+		WHERE o.type = 'edit'
+		ORDER BY o.sent_at DESC NULLS LAST, o.message_id DESC
+		LIMIT 1
+	)
+	SELECT CASE WHEN v.at IS NULL THEN coalesce(e.body, notes.body) END, e.sent_at, v.at,
+		(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('emoji', r.body, 'contact_key', r.contact_key, 'at', r.sent_at))
+				ORDER BY r.sent_at, r.contact_key)
+			FROM reaction r
+			WHERE r.body IS NOT NULL)
+	INTO words, edited_at, revoked_at, reactions
+	FROM revoked v
+	LEFT JOIN edited e ON true;
+END $$;
+COMMENT ON FUNCTION whatsapp.notes(text, text, text, text, text, text, timestamptz) IS 'what was said of a message later: its words as edited last, or NULL once it was revoked; when; and how people react to it, as a JSON array of objects with emoji, contact_key and at (without contact_key, it is ours). Only who has written it can edit or revoke it';
+
+CREATE FUNCTION whatsapp.conversation(phone_number_id text, person text, max_messages integer DEFAULT 50, before timestamptz DEFAULT NULL)
+RETURNS TABLE (message_id text, sent_at timestamptz, direction text, contact_key text, name text, type text, words text,
+	edited_at timestamptz, revoked_at timestamptz, reactions jsonb, quoted_id text, quoted_words text,
+	media_id text, status text, error_code integer)
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000 ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := conversation.phone_number_id;
+	whose CONSTANT text := whatsapp.find_contact(number, person);
+	their_name CONSTANT text := (SELECT f.name FROM whatsapp.contact_facts(number, whose) f);
+BEGIN
+	RETURN QUERY
+	SELECT t.message_id, t.sent_at, t.direction, c.contact_key,
+		CASE WHEN c.contact_key = whose THEN their_name
+			WHEN c.contact_key IS NOT NULL THEN (SELECT f.name FROM whatsapp.contact_facts(number, c.contact_key) f) END,
+		t.type, n.words, n.edited_at, n.revoked_at, n.reactions, t.context_id, q.words, t.media_id, t.status, t.error_code
+	FROM whatsapp.thread(number, whose, max_messages, before) t
+	CROSS JOIN LATERAL whatsapp.notes(number, t.message_id, t.direction, t.body, t.wa_id, t.user_id, t.sent_at) n
+	CROSS JOIN LATERAL (
+		SELECT CASE WHEN t.direction = 'inbound' THEN
+			CASE WHEN t.group_id IS NULL THEN whose ELSE whatsapp.contact_key(number, t.wa_id, t.user_id, t.sent_at) END END AS contact_key
+	) c
+	LEFT JOIN LATERAL (
+		SELECT w.words
+		FROM (
+			-- (the limit has it looked up by its key)
+			SELECT o.message_id, o.direction, o.body, o.wa_id, o.user_id, o.sent_at
+			FROM whatsapp.messages o
+			WHERE o.phone_number_id = number AND o.message_id = t.context_id
+			LIMIT 1
+		) o
+		CROSS JOIN LATERAL whatsapp.notes(number, o.message_id, o.direction, o.body, o.wa_id, o.user_id, o.sent_at) w
+	) q ON true
+	ORDER BY coalesce(t.sent_at, '-infinity'), t.message_id;
+END $$;
+COMMENT ON FUNCTION whatsapp.conversation(text, text, integer, timestamptz) IS 'the last messages from and to a person, or in a group, in order, as people would read them: words as edited last, or NULL once revoked; reactions; the words of the message that is quoted. The person is given as whatsapp.find_contact() takes it; contact_key and name are of who has written a message that came in. With before, those before a time: the first sent_at of the page that is there';
+
+CREATE FUNCTION whatsapp.conversation_state(phone_number_id text, key text, kind text, newest_at timestamptz,
+	OUT contact_key text, OUT group_id text, OUT name text, OUT last_message_id text, OUT last_message_at timestamptz,
+	OUT last_words text, OUT last_direction text, OUT last_status text, OUT unread integer, OUT waiting_since timestamptz,
+	OUT window_until timestamptz, OUT free_entry_until timestamptz, OUT opted_out boolean)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000 ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := conversation_state.phone_number_id;
+	f record;
+	m record;
+	max_messages integer;
+	is_all boolean;
+BEGIN
+	contact_key := CASE kind
+		WHEN 'group' THEN conversation_state.key
+		WHEN 'wa_id' THEN whatsapp.contact_key(number, conversation_state.key, NULL, newest_at)
+		ELSE whatsapp.contact_key(number, NULL, conversation_state.key, NULL)
+	END;
+	IF EXISTS (
+		SELECT FROM whatsapp.correspondents o
+		WHERE o.phone_number_id = number AND o.contact_key = conversation_state.contact_key AND o.last_message_at > newest_at)
+	THEN
+		RETURN;
+	END IF;
+	SELECT * INTO f FROM whatsapp.contact_facts(number, conversation_state.contact_key);
+
+	-- it is listed where the newest message is, under one of their identifiers; of
+	-- several of one moment, where one came in, as whatsapp.inbox relies on
+	IF f.last_message_at IS DISTINCT FROM newest_at OR EXISTS (
+		SELECT
+		FROM whatsapp.contact_ids(number, conversation_state.contact_key) i
+		JOIN whatsapp.correspondents o ON o.phone_number_id = number AND o.contact_key = i.key
+		JOIN whatsapp.correspondents k ON k.phone_number_id = number AND k.contact_key = conversation_state.key
+		WHERE o.last_message_at = f.last_message_at AND o.last_message_at BETWEEN i.since AND i.until
+			AND (o.last_inbound_at = o.last_message_at IS TRUE, o.contact_key COLLATE "C")
+				> (k.last_inbound_at = k.last_message_at IS TRUE, k.contact_key)
+			AND (NOT i.is_shared
+				OR whatsapp.contact_key(number, o.contact_key, NULL, o.last_message_at) = conversation_state.contact_key))
+	THEN
+		RETURN;
+	END IF;
+
+	SELECT t.* INTO m FROM whatsapp.thread(number, conversation_state.contact_key, 1) t;
+	last_message_id := m.message_id;
+	last_message_at := f.last_message_at;
+	last_direction := m.direction;
+	last_status := m.status;
+	last_words := (whatsapp.notes(number, m.message_id, m.direction, m.body, m.wa_id, m.user_id, m.sent_at)).words;
+
+	-- mostly a few messages tell; a hundred are enough
+	FOREACH max_messages IN ARRAY ARRAY[20, 100] LOOP
+		WITH newest AS MATERIALIZED (
+			SELECT t.direction, t.type, t.sent_at, t.status,
+				row_number() OVER (ORDER BY coalesce(t.sent_at, '-infinity') DESC, t.message_id DESC) AS n
+			FROM whatsapp.thread(number, conversation_state.contact_key, max_messages) t
+		), answer AS (
+			SELECT min(t.n) AS n
+			FROM newest t
+			WHERE t.direction = 'outbound' AND t.status IS DISTINCT FROM 'failed'
+		)
+		SELECT count(*) FILTER (WHERE t.sent_at > f.read_until IS NOT FALSE AND t.n < coalesce(a.n, t.n + 1)
+				AND t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system'),
+			min(t.sent_at) FILTER (WHERE t.n < coalesce(a.n, t.n + 1)
+				AND t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system'),
+			bool_or(a.n IS NOT NULL) OR count(*) < max_messages
+		INTO unread, waiting_since, is_all
+		FROM newest t
+		CROSS JOIN answer a;
+		EXIT WHEN is_all;
+	END LOOP;
+
+	IF kind = 'group' THEN
+		group_id := substr(conversation_state.key, 7);
+		SELECT g.subject INTO name
+		FROM whatsapp.groups g
+		WHERE g.phone_number_id = number AND g.group_id = conversation_state.group_id;
+	ELSE
+		name := f.name;
+		window_until := f.last_inbound_at + interval '24 hours';
+		free_entry_until := greatest(f.free_entry_until, (
+			SELECT t.sent_at + interval '72 hours'
+			FROM whatsapp.thread(number, conversation_state.contact_key, 1000, f.last_referral_at + interval '24 hours') t
+			WHERE t.direction = 'outbound' AND t.sent_at >= f.last_referral_at
+			ORDER BY t.sent_at
+			LIMIT 1));
+		opted_out := whatsapp.wants_no_marketing(number, conversation_state.contact_key);
+	END IF;
+	RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION whatsapp.conversation_state(text, text, text, timestamptz) IS 'how the conversation stands with the person, or in the group, that has an identifier; no row if another of their identifiers has a newer message. Up to a hundred unread messages are counted';
+
+CREATE VIEW whatsapp.conversations WITH (security_invoker = true) AS
+SELECT k.phone_number_id, s.contact_key, s.group_id, s.name, k.last_message_at, s.last_message_id, s.last_words,
+	s.last_direction, s.last_status, s.unread, s.waiting_since, s.window_until, s.free_entry_until, s.opted_out
+FROM whatsapp.correspondents k
+CROSS JOIN LATERAL whatsapp.conversation_state(k.phone_number_id, k.contact_key, k.kind, k.last_message_at) s
+WHERE k.last_message_at IS NOT NULL;
+COMMENT ON VIEW whatsapp.conversations IS 'conversations with people and in groups. The newest of a number are had quickly, however many there are: WHERE phone_number_id = … ORDER BY last_message_at DESC LIMIT 50';
+COMMENT ON COLUMN whatsapp.conversations.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.conversations.contact_key IS 'the person, as in whatsapp.contacts; of a group, group: and its id';
+COMMENT ON COLUMN whatsapp.conversations.group_id IS 'the group, if it is one';
+COMMENT ON COLUMN whatsapp.conversations.name IS 'name of the person, or subject of the group';
+COMMENT ON COLUMN whatsapp.conversations.last_message_at IS 'time of the last message, as Meta tells it';
+COMMENT ON COLUMN whatsapp.conversations.last_message_id IS 'the last message (wamid)';
+COMMENT ON COLUMN whatsapp.conversations.last_words IS 'what a person would read of it, as edited last; NULL if it has no words, or was revoked';
+COMMENT ON COLUMN whatsapp.conversations.last_direction IS 'inbound or outbound, as seen from us';
+COMMENT ON COLUMN whatsapp.conversations.last_status IS 'how far it has got, if we have sent it';
+COMMENT ON COLUMN whatsapp.conversations.unread IS 'messages that have come since we have answered last, or read; up to a hundred';
+COMMENT ON COLUMN whatsapp.conversations.waiting_since IS 'time of the first message that came since we have answered last; NULL if there is none. What has failed is no answer';
+COMMENT ON COLUMN whatsapp.conversations.window_until IS 'until when we may send what we like: 24 hours after the last message or call that came. After that, or if it is NULL, only templates';
+COMMENT ON COLUMN whatsapp.conversations.free_entry_until IS 'until when messages are free as they came from an ad: 72 hours after we have answered within a day, or what Meta has told';
+COMMENT ON COLUMN whatsapp.conversations.opted_out IS 'true if they want no marketing messages';
+
+CREATE VIEW whatsapp.inbox WITH (security_invoker = true) AS
+SELECT k.phone_number_id, s.contact_key, s.group_id, s.name, s.waiting_since, s.unread, s.last_message_at, s.last_message_id,
+	s.last_words, s.window_until
+FROM whatsapp.correspondents k
+CROSS JOIN LATERAL whatsapp.conversation_state(k.phone_number_id, k.contact_key, k.kind, k.last_message_at) s
+WHERE k.last_message_at IS NOT NULL
+	-- what was answered is told by this in most cases, and by the state in all
+	AND (coalesce(k.last_inbound_at, '-infinity') >= coalesce(k.last_outbound_at, '-infinity')
+		OR (
+			SELECT m.status
+			FROM whatsapp.messages m
+			WHERE whatsapp.thread_key(m.group_id, m.user_id, m.wa_id) = k.contact_key AND m.phone_number_id = k.phone_number_id
+				AND m.element IS NOT NULL AND NOT whatsapp.is_note(m.type)
+			ORDER BY coalesce(m.sent_at, '-infinity') DESC, m.message_id DESC
+			LIMIT 1) = 'failed')
+	AND NOT EXISTS (
+		SELECT FROM whatsapp.correspondents p
+		WHERE k.kind = 'user_id' AND p.phone_number_id = k.phone_number_id AND p.contact_key = k.wa_id
+			AND p.last_outbound_at > k.last_message_at
+			AND NOT EXISTS (
+				SELECT FROM whatsapp.contact_sightings o
+				WHERE o.phone_number_id = k.phone_number_id AND o.kind = 'wa_id' AND o.value = k.wa_id AND o.contact_key <> k.contact_key)
+			AND NOT EXISTS (
+				SELECT FROM whatsapp.contact_changes c WHERE c.phone_number_id = k.phone_number_id AND c.old_wa_id = k.wa_id)
+			AND NOT EXISTS (
+				SELECT FROM whatsapp.contact_changes c WHERE c.phone_number_id = k.phone_number_id AND c.new_wa_id = k.wa_id))
+	AND s.waiting_since IS NOT NULL
+ORDER BY s.waiting_since;
+COMMENT ON VIEW whatsapp.inbox IS 'conversations that wait for an answer of ours, those first that have waited longest';
+COMMENT ON COLUMN whatsapp.inbox.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.inbox.contact_key IS 'the person, as in whatsapp.contacts; of a group, group: and its id';
+COMMENT ON COLUMN whatsapp.inbox.group_id IS 'the group, if it is one';
+COMMENT ON COLUMN whatsapp.inbox.name IS 'name of the person, or subject of the group';
+COMMENT ON COLUMN whatsapp.inbox.waiting_since IS 'time of the first message that came since we have answered last';
+COMMENT ON COLUMN whatsapp.inbox.unread IS 'how many of these have not been read; up to a hundred';
+COMMENT ON COLUMN whatsapp.inbox.last_message_at IS 'time of the last message';
+COMMENT ON COLUMN whatsapp.inbox.last_message_id IS 'the last message (wamid)';
+COMMENT ON COLUMN whatsapp.inbox.last_words IS 'what a person would read of it';
+COMMENT ON COLUMN whatsapp.inbox.window_until IS 'until when we may answer as we like; after that only by templates';
+
+CREATE FUNCTION whatsapp.mark_conversation_read(phone_number_id text, person text, until timestamptz DEFAULT now()) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- a phone number that was of several people is marked where it is theirs alone
+	UPDATE whatsapp.correspondents k
+	SET read_until = greatest(k.read_until, mark_conversation_read.until)
+	WHERE k.phone_number_id = mark_conversation_read.phone_number_id
+		AND k.contact_key IN (
+			SELECT i.key
+			FROM whatsapp.contact_ids(mark_conversation_read.phone_number_id,
+				whatsapp.find_contact(mark_conversation_read.phone_number_id, person)) i
+			WHERE NOT i.is_shared AND i.since = '-infinity' AND i.until = 'infinity');
+END $$;
+COMMENT ON FUNCTION whatsapp.mark_conversation_read(text, text, timestamptz) IS 'says that somebody of ours has read what came from a person, or in a group, up to a time: it is no longer unread. Meta is not told. The person is given as whatsapp.find_contact() takes it';
+
+CREATE FUNCTION whatsapp.complain_of_former(contact_key text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION USING
+		ERRCODE = 'object_not_in_prerequisite_state',
+		MESSAGE = format('contact "%s" has no identifier any more', complain_of_former.contact_key),
+		DETAIL = 'The phone number is somebody else''s now.';
+END $$;
+COMMENT ON FUNCTION whatsapp.complain_of_former(text) IS 'raises the error that somebody is known only by a phone number that they do not have any more';
+
+CREATE FUNCTION whatsapp.opt_out(phone_number_id text, person text, opted_out boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	whose CONSTANT text := whatsapp.find_contact(opt_out.phone_number_id, person);
+	is_bsuid CONSTANT boolean := whatsapp.is_user_id(opt_out.phone_number_id, whose);
+BEGIN
+	IF whose IS NULL OR whose LIKE 'group:%' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('nobody is known as "%s"', person),
+			HINT = 'Give a phone number with country code, a BSUID, or the username of somebody who has told it.';
+	ELSIF NOT is_bsuid AND whose LIKE '%/%' THEN
+		PERFORM whatsapp.complain_of_former(whose);
+	END IF;
+	INSERT INTO whatsapp.user_preferences AS u (phone_number_id, participant, category, value, wa_id, user_id, at, element)
+	SELECT opt_out.phone_number_id, whose, 'marketing_messages', v.value,
+		CASE WHEN NOT is_bsuid THEN whose END, CASE WHEN is_bsuid THEN whose END, clock_timestamp(),
+		jsonb_build_object('category', 'marketing_messages', 'value', v.value, 'detail', format('said by %s', session_user))
+	FROM (SELECT CASE WHEN opted_out THEN 'stop' ELSE 'resume' END AS value) v
+	ON CONFLICT ON CONSTRAINT user_preferences_pkey DO UPDATE
+	SET value = excluded.value, detail = NULL, at = excluded.at, element = excluded.element;
+END $$;
+COMMENT ON FUNCTION whatsapp.opt_out(text, text, boolean) IS 'says that a person wants no marketing messages, or (false) wants them again, as if Meta had told it now: what webhooks tell of before makes no difference. The person is given as whatsapp.find_contact() takes it';
+
+CREATE FUNCTION whatsapp.rename_contact() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF (to_jsonb(NEW) - 'name') <> (to_jsonb(OLD) - 'name') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'feature_not_supported',
+			MESSAGE = 'only the name of a contact can be changed',
+			HINT = 'All else is what Meta has told. whatsapp.opt_out() notes that somebody wants no marketing messages.';
+	END IF;
+	IF NEW.name IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'the name of a contact cannot be set to NULL',
+			HINT = 'Only what they or you call them newly takes the place of a name.';
+	END IF;
+	UPDATE whatsapp.correspondents k
+	SET name = NEW.name, name_at = clock_timestamp()
+	WHERE k.phone_number_id = OLD.phone_number_id AND k.contact_key = OLD.contact_key;
+	IF NOT FOUND THEN
+		PERFORM whatsapp.complain_of_former(OLD.contact_key);
+	END IF;
+	RETURN NEW;
+END $$;
+COMMENT ON FUNCTION whatsapp.rename_contact() IS 'has an UPDATE of whatsapp.contacts set the name, as if it were told now: until they give themselves another, later';
+
+CREATE TRIGGER changed INSTEAD OF UPDATE ON whatsapp.contacts
+	FOR EACH ROW EXECUTE FUNCTION whatsapp.rename_contact();
+COMMENT ON TRIGGER changed ON whatsapp.contacts IS 'sets the name';
+
+CREATE FUNCTION whatsapp.can_send(recipient text, phone_number_id text DEFAULT NULL,
+	OUT allowed text, OUT until timestamptz, OUT opted_out boolean, OUT contact_key text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := coalesce(can_send.phone_number_id, whatsapp.default_number());
+BEGIN
+	IF number IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'WA001',
+			MESSAGE = 'no number to send from',
+			HINT = 'Give phone_number_id, as there is not just one number in whatsapp.numbers.';
+	END IF;
+	contact_key := whatsapp.find_contact(number, recipient);
+	SELECT f.last_inbound_at + interval '24 hours' INTO until
+	FROM whatsapp.contact_facts(number, can_send.contact_key) f;
+	opted_out := whatsapp.wants_no_marketing(number, can_send.contact_key);
+	allowed := CASE
+		WHEN contact_key LIKE 'group:%' OR until > now() THEN 'anything'
+		WHEN opted_out THEN 'templates but marketing'
+		ELSE 'templates'
+	END;
+	IF allowed <> 'anything' OR contact_key LIKE 'group:%' THEN
+		until := NULL;
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.can_send(text, text) IS 'what may be sent to a recipient now: anything, until a time, that is 24 hours after the last message or call that came; templates; or templates but marketing, if they have opted out of that. opted_out is told in any case. The recipient is given as whatsapp.find_contact() takes it; the number may be left out if there is only one. Error WA001 if there is none, or several';
+
+CREATE FUNCTION whatsapp.forget(phone_number_id text, person text,
+	OUT table_name text, OUT removed bigint, OUT blanked bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	number CONSTANT text := forget.phone_number_id;
+	whose CONSTANT text := whatsapp.find_contact(number, person);
+	alone text[];		-- identifiers that are theirs alone
+	shared text[];		-- phone numbers that were of others, too
+	usernames text[];
+	message_ids text[];
+	outbox_ids bigint[];
+	words text[];		-- what names them, wherever it stands
+	names text;			-- that, and their usernames, as a regular expression
+	victims bytea[];
+	nblanked bigint;
+BEGIN
+	IF whose LIKE 'group:%' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'a group cannot be forgotten',
+			HINT = 'Forget those who are in it.';
+	END IF;
+
+	SELECT coalesce(array_agg(i.key) FILTER (WHERE NOT i.is_shared AND i.since = '-infinity' AND i.until = 'infinity'), '{}'),
+		coalesce(array_agg(i.key) FILTER (WHERE i.is_shared OR i.since > '-infinity' OR i.until < 'infinity'), '{}')
+	INTO alone, shared
+	FROM whatsapp.contact_ids(number, whose) i;
+
+	SELECT coalesce(array_agg(m.message_id), '{}'), coalesce(array_agg(m.outbox_id) FILTER (WHERE m.outbox_id IS NOT NULL), '{}')
+	INTO message_ids, outbox_ids
+	FROM whatsapp.messages m
+	WHERE m.phone_number_id = number
+		AND (m.user_id = ANY (alone) OR ltrim(m.wa_id, '+') = ANY (alone || shared))
+		AND whatsapp.contact_key(number, m.wa_id, m.user_id, m.sent_at) = whose;
+
+	outbox_ids := outbox_ids || ARRAY(
+		SELECT o.id
+		FROM whatsapp.outbox o
+		WHERE o.phone_number_id = number AND o.recipient_type = 'individual' AND ltrim(o.recipient_key, '+') = ANY (alone || shared)
+			AND whatsapp.contact_key(number, CASE WHEN o.recipient_key LIKE '+%' THEN o.recipient_key END,
+				CASE WHEN o.recipient_key NOT LIKE '+%' THEN o.recipient_key END, coalesce(o.finished_at, o.created_at)) = whose);
+	IF EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = ANY (outbox_ids) AND o.state = 'sending') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_in_use',
+			MESSAGE = 'a message to this person is being sent',
+			HINT = 'Try again when it is known what came of it.';
+	END IF;
+
+	SELECT array_agg(w.word) FILTER (WHERE w.what <> 'username'),
+		string_agg(regexp_replace(w.word, '([][(){}.*+?^$|\\])', '\\\1', 'g'), '|') FILTER (WHERE w.what <> 'message')
+	INTO words, names
+	FROM (
+		SELECT 'id', unnest(alone)
+		UNION SELECT 'message', unnest(message_ids)
+		UNION SELECT CASE s.kind WHEN 'username' THEN 'username' ELSE 'id' END, s.value
+			FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = number AND s.contact_key = ANY (alone) AND NOT s.value = ANY (shared)
+	) w (what, word)
+	WHERE w.word <> '';
+
+	DELETE FROM whatsapp.attempts a WHERE a.outbox_id = ANY (outbox_ids);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'attempts'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.outbox o WHERE o.id = ANY (outbox_ids);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'outbox'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.holds h WHERE h.phone_number_id = number AND h.kind = 'pair' AND ltrim(h.key, '+') = ANY (alone);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'holds'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.evidence e WHERE e.phone_number_id = number
+		AND (e.message_id = ANY (message_ids) OR e.outbox_id = ANY (outbox_ids) OR e.wa_id = ANY (alone));
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'evidence'; IF removed > 0 THEN RETURN NEXT; END IF;
+
+	DELETE FROM whatsapp.media d WHERE d.phone_number_id = number
+		AND (d.message_id = ANY (message_ids) OR d.message_id IN (
+			SELECT c.call_id FROM whatsapp.call_events c
+			WHERE c.phone_number_id = number AND (c.user_id = ANY (alone) OR ltrim(c.wa_id, '+') = ANY (alone || shared))
+				AND whatsapp.contact_key(number, c.wa_id, c.user_id, c.at) = whose));
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'media'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.call_events c WHERE c.phone_number_id = number
+		AND (c.user_id = ANY (alone) OR ltrim(c.wa_id, '+') = ANY (alone || shared))
+		AND whatsapp.contact_key(number, c.wa_id, c.user_id, c.at) = whose;
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'call_events'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.reactions r WHERE r.phone_number_id = number
+		AND (r.message_id = ANY (message_ids)
+			OR r.reactor = ANY (alone || shared) AND whatsapp.contact_key(number, r.wa_id, r.user_id, r.at) = whose);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'reactions'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.statuses s WHERE s.phone_number_id = number
+		AND (s.message_id = ANY (message_ids) OR s.participant = ANY (alone)
+			OR (s.user_id = ANY (alone) OR ltrim(s.wa_id, '+') = ANY (alone || shared))
+				AND whatsapp.contact_key(number, s.wa_id, s.user_id, s.at) = whose);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'statuses'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.messages m WHERE m.phone_number_id = number AND m.message_id = ANY (message_ids);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'messages'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.user_preferences u WHERE u.phone_number_id = number AND u.participant = ANY (alone || shared)
+		AND whatsapp.contact_key(number, u.wa_id, u.user_id, u.at) = whose;
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'user_preferences'; IF removed > 0 THEN RETURN NEXT; END IF;
+	DELETE FROM whatsapp.group_participants g WHERE g.phone_number_id = number
+		AND (g.participant = ANY (alone) OR g.user_id = ANY (alone) OR ltrim(g.wa_id, '+') = ANY (alone || shared)
+				AND whatsapp.contact_key(number, g.wa_id, g.user_id, g.state_at) = whose);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'group_participants'; IF removed > 0 THEN RETURN NEXT; END IF;
+
+	-- what happened in a group is of others, too; a phone number was of others, at other times
+	victims := ARRAY(
+		SELECT DISTINCT e.event_id
+		FROM whatsapp.events e
+		CROSS JOIN LATERAL jsonb_path_query(e.element, '$.**') v
+		CROSS JOIN LATERAL (SELECT ltrim(v #>> '{}', '+') AS word WHERE jsonb_typeof(v) IN ('string', 'number')) t
+		JOIN unnest(words || shared) w (word) ON w.word = t.word
+		WHERE coalesce(e.phone_number_id, number) = number
+			AND (NOT t.word = ANY (shared) OR whatsapp.contact_key(number, t.word, NULL, coalesce(e.at, e.received_at)) = whose));
+	UPDATE whatsapp.events e
+	SET element = regexp_replace(e.element::text, '"\+?(' || coalesce(names, '$.') || ')"(?!\s*:)', 'null', 'g')::jsonb
+	WHERE e.event_id = ANY (victims) AND e.field LIKE 'group%';
+	GET DIAGNOSTICS blanked = ROW_COUNT;
+	DELETE FROM whatsapp.events e WHERE e.event_id = ANY (victims) AND e.field LIKE 'group%' IS NOT TRUE;
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'events';
+	IF removed > 0 OR blanked > 0 THEN RETURN NEXT; END IF;
+	blanked := NULL;
+
+	-- (in a body / may be \/, and encode() doubles the \)
+	victims := ARRAY(
+		SELECT b.webhook_id
+		FROM (
+			SELECT w.webhook_id, w.received_at, ltrim(m.match[1], '+') AS word
+			FROM whatsapp.webhooks w
+			CROSS JOIN LATERAL regexp_matches(replace(encode(w.body, 'escape'), '\\/', '/'), '[[:alnum:]._:=+/-]+', 'g') m (match)
+		) b
+		LEFT JOIN unnest(words || shared) w (word) ON w.word = b.word
+		GROUP BY b.webhook_id, b.received_at
+		-- of this number, or of none
+		HAVING bool_or(w.word IS NOT NULL
+				AND (NOT w.word = ANY (shared) OR whatsapp.contact_key(number, w.word, NULL, b.received_at) = whose))
+			AND (bool_or(b.word = number) OR NOT bool_or(b.word = 'phone_number_id')));
+	DELETE FROM whatsapp.webhooks w WHERE w.webhook_id = ANY (victims);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'webhooks'; IF removed > 0 THEN RETURN NEXT; END IF;
+
+	-- last, as it tells who is who; of phone numbers of others, too, what is all theirs
+	alone := alone || ARRAY(
+		SELECT k.contact_key
+		FROM whatsapp.correspondents k
+		WHERE k.phone_number_id = number AND k.contact_key = ANY (shared)
+			AND whatsapp.contact_key(number, k.contact_key, NULL, k.first_seen) = whose
+			AND whatsapp.contact_key(number, k.contact_key, NULL, k.last_seen) = whose);
+	-- what a phone number was seen at goes by the messages that are left
+	UPDATE whatsapp.correspondents k
+	SET name = CASE WHEN n.is_theirs THEN NULL ELSE k.name END, name_at = CASE WHEN n.is_theirs THEN NULL ELSE k.name_at END,
+		username = NULL, username_at = NULL, last_referral_at = NULL, free_entry_until = NULL,
+		first_seen = m.first, last_seen = m.last, last_message_at = m.last, last_inbound_at = m.inbound, last_outbound_at = m.outbound
+	FROM (
+		SELECT s.contact_key, min(t.sent_at) AS first, max(t.sent_at) AS last,
+			max(t.sent_at) FILTER (WHERE t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system') AS inbound,
+			max(t.sent_at) FILTER (WHERE t.direction = 'outbound') AS outbound
+		FROM unnest(shared) s (contact_key)
+		LEFT JOIN whatsapp.messages t ON whatsapp.thread_key(t.group_id, t.user_id, t.wa_id) = s.contact_key AND t.phone_number_id = number
+			AND t.element IS NOT NULL AND NOT whatsapp.is_note(t.type)
+		GROUP BY s.contact_key
+	) m
+	CROSS JOIN LATERAL (
+		SELECT whatsapp.contact_key(number, o.contact_key, NULL, o.name_at) = whose AS is_theirs
+		FROM whatsapp.correspondents o
+		WHERE o.phone_number_id = number AND o.contact_key = m.contact_key
+	) n
+	WHERE k.phone_number_id = number AND k.contact_key = m.contact_key AND NOT k.contact_key = ANY (alone);
+	GET DIAGNOSTICS nblanked = ROW_COUNT;
+	alone := alone || ARRAY(
+		SELECT k.contact_key
+		FROM whatsapp.correspondents k
+		WHERE k.phone_number_id = number AND k.contact_key = ANY (shared) AND k.last_seen IS NULL);
+
+	-- of a change, it stays when a phone number came to be of others
+	WITH theirs AS (
+		DELETE FROM whatsapp.contact_changes c
+		WHERE c.phone_number_id = number
+			AND (c.old_user_id = ANY (alone) OR c.new_user_id = ANY (alone)
+				OR c.old_user_id = '' AND c.old_wa_id = ANY (alone || shared) AND whatsapp.contact_key(number, c.old_wa_id, NULL, c.at) = whose)
+		RETURNING c.*
+	), rest AS (
+		INSERT INTO whatsapp.contact_changes (phone_number_id, old_wa_id, old_user_id, new_wa_id, new_user_id, at)
+		SELECT DISTINCT t.phone_number_id, p.old_wa_id, '', p.new_wa_id, '', t.at
+		FROM theirs t
+		CROSS JOIN LATERAL (
+			VALUES (t.old_wa_id, ''), ('', t.new_wa_id)
+		) p (old_wa_id, new_wa_id)
+		WHERE EXISTS (
+			SELECT FROM whatsapp.correspondents k
+			WHERE k.phone_number_id = number AND (k.contact_key = p.old_wa_id || p.new_wa_id OR k.wa_id = p.old_wa_id || p.new_wa_id)
+				AND NOT k.contact_key = ANY (alone))
+		ON CONFLICT DO NOTHING
+		RETURNING 1
+	)
+	SELECT (SELECT count(*) FROM theirs) - (SELECT count(*) FROM rest), (SELECT count(*) FROM rest) INTO removed, blanked;
+	table_name := 'contact_changes';
+	IF removed <> 0 OR blanked > 0 THEN RETURN NEXT; END IF;
+	blanked := NULL;
+
+	DELETE FROM whatsapp.correspondents k WHERE k.phone_number_id = number AND k.contact_key = ANY (alone);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'correspondents'; blanked := nblanked;
+	IF removed > 0 OR blanked > 0 THEN RETURN NEXT; END IF;
+	blanked := NULL;
+	DELETE FROM whatsapp.contact_sightings s WHERE s.phone_number_id = number AND s.contact_key = ANY (alone);
+	GET DIAGNOSTICS removed = ROW_COUNT; table_name := 'contact_sightings'; IF removed > 0 THEN RETURN NEXT; END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.forget(text, text) IS 'removes all that is known of a person, by one number of ours: messages from and to them, what is queued, what webhooks told, those that are kept as they came, and that they were ever seen. What is of others, too, is kept without what names them, but for webhooks that were kept as they came: those that name them go. Says of how many rows. Tables of yours, and what others have written of them, are not touched, nor is what Meta has. Error object_in_use while a message to them is being sent. The person is given as whatsapp.find_contact() takes it';
+
+------------------------------------------------------------------------------
+-- 4. Outbox
 --
 -- A message is sent by inserting a row here, in whatever transaction; it
 -- leaves once that has committed.
@@ -2245,13 +3570,13 @@ BEGIN
 	WHERE o.id = was.id;
 	INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state) VALUES (was.id, was.attempts, 'by hand', resolve.outcome);
 	IF resolve.message_id IS NOT NULL THEN
-		PERFORM whatsapp.file_sent(ARRAY[was.id], ARRAY[NULL::text], ARRAY[NULL::text]);
+		PERFORM whatsapp.file_sent(ARRAY[was.id], ARRAY[NULL::text]);
 	END IF;
 END $$;
 COMMENT ON FUNCTION whatsapp.resolve(bigint, text, text) IS 'says what became of a message of which that is unknown: sent, with Meta''s id of it (wamid) if you have found it, or failed. A status that tells otherwise still counts. Error P0002 if there is no such row, 55000 if it is not unknown, 22023 for any other outcome';
 
 ------------------------------------------------------------------------------
--- 4. Errors
+-- 5. Errors
 --
 -- What is to be done about an error of Meta's is said by its class.  Classes
 -- that come with the extension are in one table, and what you have decided
@@ -2596,7 +3921,7 @@ END $$;
 COMMENT ON FUNCTION whatsapp.error_class(integer, integer, integer, text, boolean) IS 'the class of an error, how long to wait and what it means, by its code, subcode and details; if there is none for the code, by is_transient, which Meta may tell, and the HTTP status. Without a code, by the HTTP status alone; NULL if that does not tell whether the message was accepted';
 
 ------------------------------------------------------------------------------
--- 5. The sender
+-- 6. The sender
 --
 -- The background worker claims rows that are due, sends them while no
 -- transaction is open, and records what came of each.  There is one worker in
@@ -2681,15 +4006,15 @@ COMMENT ON FUNCTION whatsapp.open_numbers() IS 'the numbers that may send now, a
 CREATE FUNCTION whatsapp.is_opted_out(o whatsapp.outbox) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT EXISTS (
-		SELECT FROM whatsapp.user_preferences u
-		WHERE u.phone_number_id = o.phone_number_id AND u.category = 'marketing_messages' AND u.value = 'stop'
-			AND (u.participant = ltrim(o.recipient_key, '+') OR u.wa_id = ltrim(o.recipient_key, '+'))
-	) AND EXISTS (
+	SELECT CASE WHEN EXISTS (
 		SELECT FROM whatsapp.templates t
 		JOIN whatsapp.numbers n ON n.waba_id = t.waba_id
 		WHERE n.phone_number_id = o.phone_number_id AND upper(t.category) = 'MARKETING'
-			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', ''));
+			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', '')
+	) THEN whatsapp.wants_no_marketing(o.phone_number_id, whatsapp.contact_key(o.phone_number_id,
+		CASE WHEN o.recipient_key LIKE '+%' THEN o.recipient_key END,
+		CASE WHEN o.recipient_key NOT LIKE '+%' THEN o.recipient_key END, 'infinity'))
+	ELSE false END;
 END;
 COMMENT ON FUNCTION whatsapp.is_opted_out(whatsapp.outbox) IS 'whether a message is of a marketing template, as far as webhooks have told, and its recipient wants none';
 
@@ -3434,7 +4759,6 @@ AS $$
 DECLARE
 	sent bigint[];
 	wa_ids text[];
-	user_ids text[];
 	left_numbers text[];
 	left_recipients text[];
 	locked bigint[];
@@ -3532,7 +4856,6 @@ BEGIN
 	)
 	SELECT array_agg(d.id) FILTER (WHERE d.state = 'sent'),
 		array_agg(d.reply #>> '{contacts,0,wa_id}') FILTER (WHERE d.state = 'sent'),
-		array_agg(d.reply #>> '{contacts,0,user_id}') FILTER (WHERE d.state = 'sent'),
 		array_agg(d.id) FILTER (WHERE d.state = 'queued' AND d.waits_for IS NULL),
 		array_agg(d.phone_number_id) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
 		array_agg(d.recipient_key) FILTER (WHERE d.state <> 'queued' OR d.waits_for IS NOT NULL),
@@ -3540,11 +4863,11 @@ BEGIN
 		(SELECT jsonb_agg(to_jsonb(t)) FROM troubled t),
 		array_agg(DISTINCT d.error_code) FILTER (WHERE d.error_code IS NOT NULL AND NOT EXISTS (
 			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code))
-	INTO sent, wa_ids, user_ids, fronts, left_numbers, left_recipients, locked, troubles, unheard_of
+	INTO sent, wa_ids, fronts, left_numbers, left_recipients, locked, troubles, unheard_of
 	FROM decided d;
 
 	IF sent IS NOT NULL THEN
-		PERFORM whatsapp.file_sent(sent, wa_ids, user_ids);
+		PERFORM whatsapp.file_sent(sent, wa_ids);
 	END IF;
 	PERFORM whatsapp.hold(t.phone_number_id, t.class, t.key, t.until, t.error_code, t.error, t.claimed_at)
 	FROM jsonb_to_recordset(troubles) t (phone_number_id text, class text, key text, until timestamptz,
@@ -3842,14 +5165,57 @@ COMMENT ON TRIGGER changed ON whatsapp.numbers IS 'has changes count at once';
 
 -- What is known once a message was accepted.
 
-CREATE FUNCTION whatsapp.file_sent(outbox_ids bigint[], wa_ids text[], user_ids text[]) RETURNS void
+CREATE FUNCTION whatsapp.sent_to(outbox_ids bigint[], wa_ids text[])
+RETURNS TABLE (id bigint, phone_number_id text, type text, input text, wa_id text, user_id text, group_id text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	-- what is told of the other identifier depends on who tells it, the answer or a status
+	SELECT o.id, o.phone_number_id, o.type,
+		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key LIKE '+%' THEN ltrim(o.recipient_key, '+') END,
+		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key LIKE '+%' THEN coalesce(r.wa_id, ltrim(o.recipient_key, '+')) END,
+		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END,
+		CASE WHEN o.recipient_type = 'group' THEN o.recipient_key END
+	FROM unnest(outbox_ids, wa_ids) r (id, wa_id)
+	JOIN whatsapp.outbox o ON o.id = r.id;
+END;
+COMMENT ON FUNCTION whatsapp.sent_to(bigint[], text[]) IS 'whom rows went to: by a WhatsApp id, which is that of wa_ids if Meta has told it, a BSUID, or a group; input is the phone number that it was sent to, in digits';
+
+CREATE FUNCTION whatsapp.file_sent(outbox_ids bigint[], wa_ids text[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	-- whom it went to, first: who files webhooks locks them in this order, too
+	INSERT INTO whatsapp.correspondents AS k (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen,
+		last_message_at, last_outbound_at)
+	SELECT DISTINCT ON (r.phone_number_id, t.contact_key) r.phone_number_id, t.contact_key,
+		CASE WHEN r.group_id IS NOT NULL THEN 'group' WHEN r.user_id IS NOT NULL THEN 'user_id' ELSE 'wa_id' END,
+		r.wa_id, CASE WHEN r.wa_id IS NOT NULL THEN now() END, now(), now(), t.message_at, t.message_at
+	FROM whatsapp.sent_to(outbox_ids, wa_ids) r
+	CROSS JOIN LATERAL (
+		SELECT whatsapp.thread_key(r.group_id, r.user_id, r.wa_id) AS contact_key,
+			CASE WHEN NOT whatsapp.is_note(r.type) THEN now() END AS message_at
+	) t
+	WHERE r.type NOT IN ('mark_read', 'typing')
+	ORDER BY r.phone_number_id, t.contact_key, t.message_at NULLS LAST
+	ON CONFLICT ON CONSTRAINT correspondents_pkey DO UPDATE
+	SET wa_id_at = greatest(k.wa_id_at, excluded.wa_id_at),
+		first_seen = least(k.first_seen, excluded.first_seen), last_seen = greatest(k.last_seen, excluded.last_seen),
+		last_message_at = greatest(k.last_message_at, excluded.last_message_at),
+		last_outbound_at = greatest(k.last_outbound_at, excluded.last_outbound_at);
+
+	-- what was sent to may be another form of what they go by
+	INSERT INTO whatsapp.contact_sightings AS c (phone_number_id, contact_key, kind, value, first_seen, last_seen)
+	SELECT DISTINCT r.phone_number_id, r.wa_id, 'input', r.input, now(), now()
+	FROM whatsapp.sent_to(outbox_ids, wa_ids) r
+	WHERE r.input <> r.wa_id AND r.type NOT IN ('mark_read', 'typing')
+	ORDER BY r.phone_number_id, r.wa_id, r.input
+	ON CONFLICT ON CONSTRAINT contact_sightings_pkey DO UPDATE
+	SET first_seen = least(c.first_seen, excluded.first_seen), last_seen = greatest(c.last_seen, excluded.last_seen);
+
 	WITH sent AS MATERIALIZED (
-		SELECT o AS o, r.wa_id, r.user_id
-		FROM unnest(outbox_ids, wa_ids, user_ids) r (id, wa_id, user_id)
+		SELECT o AS o, r.wa_id, r.user_id, r.group_id
+		FROM whatsapp.sent_to(outbox_ids, wa_ids) r
 		JOIN whatsapp.outbox o ON o.id = r.id
 	), superseded AS (
 		-- a webhook that was faster may have told of the message, in its way
@@ -3867,27 +5233,28 @@ BEGIN
 		ON CONFLICT (event_id) DO NOTHING
 	)
 	INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
-		wa_id, user_id, group_id, context_id, status, status_at, sent_at, outbox_id, element)
+		wa_id, user_id, group_id, context_id, target_id, status, status_at, sent_at, outbox_id, element)
 	SELECT (s.o).phone_number_id, (s.o).message_id, 'outbound', (s.o).type,
-		coalesce((s.o).body, (s.o).content ->> 'body', (s.o).content ->> 'caption'),
-		CASE WHEN (s.o).recipient_type <> 'group'
-			THEN coalesce(s.wa_id, substring((s.o).recipient_key FROM '^\+(.*)')) END,
-		coalesce(s.user_id,
-			CASE WHEN (s.o).recipient_type <> 'group' AND (s.o).recipient_key NOT LIKE '+%' THEN (s.o).recipient_key END),
-		CASE WHEN (s.o).recipient_type = 'group' THEN (s.o).recipient_key END,
-		(s.o).reply_to, 'accepted', now(), now(), (s.o).id, whatsapp.request_body(s.o)
+		coalesce((s.o).body, (s.o).content ->> 'body', (s.o).content ->> 'caption',
+			CASE WHEN (s.o).type = 'reaction' THEN nullif((s.o).content ->> 'emoji', '') END),
+		s.wa_id, s.user_id, s.group_id, (s.o).reply_to,
+		CASE WHEN (s.o).type = 'reaction' THEN (s.o).content ->> 'message_id' END,
+		'accepted', now(), now(), (s.o).id, whatsapp.request_body(s.o)
 	FROM sent s
 	ORDER BY (s.o).phone_number_id, (s.o).message_id
 	ON CONFLICT (phone_number_id, message_id) DO UPDATE
-	SET type = excluded.type, body = excluded.body,
-		wa_id = coalesce(excluded.wa_id, m.wa_id), user_id = coalesce(excluded.user_id, m.user_id),
-		group_id = coalesce(excluded.group_id, m.group_id), context_id = excluded.context_id,
+	SET direction = 'outbound', type = excluded.type, body = excluded.body,
+		forwarded = NULL, reply_id = NULL, payload = NULL, response = NULL, referral = NULL, ctwa_clid = NULL, media_id = NULL,
+		status = coalesce(m.status, excluded.status), status_at = CASE WHEN m.status IS NULL THEN excluded.status_at ELSE m.status_at END,
+		error_code = CASE WHEN m.status IS NOT NULL THEN m.error_code END,
+		wa_id = excluded.wa_id, user_id = excluded.user_id, parent_user_id = NULL, group_id = excluded.group_id,
+		context_id = excluded.context_id, target_id = excluded.target_id,
 		sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element;
 
 	-- its own snapshot: by now, who files statuses of these has committed, or waits
 	PERFORM whatsapp.mark_failed(outbox_ids);
 END $$;
-COMMENT ON FUNCTION whatsapp.file_sent(bigint[], text[], text[]) IS 'makes messages of rows that were sent; the recipients'' WhatsApp ids and BSUIDs are those that Meta has told, or NULL';
+COMMENT ON FUNCTION whatsapp.file_sent(bigint[], text[]) IS 'makes messages of rows that were sent; the recipients'' WhatsApp ids are those that Meta has told, or NULL';
 
 CREATE FUNCTION whatsapp.mark_failed(outbox_ids bigint[]) RETURNS void
 LANGUAGE plpgsql
@@ -3951,7 +5318,6 @@ CREATE TABLE whatsapp.evidence (
 	outbox_id bigint NOT NULL,
 	nonce text,
 	wa_id text,
-	user_id text,
 	PRIMARY KEY (phone_number_id, message_id, status)
 );
 COMMENT ON TABLE whatsapp.evidence IS 'statuses that tell something of whatsapp.outbox that could not be noted there yet, as the row was locked';
@@ -3961,7 +5327,6 @@ COMMENT ON COLUMN whatsapp.evidence.status IS 'the status; any but failed tells 
 COMMENT ON COLUMN whatsapp.evidence.outbox_id IS 'the row of whatsapp.outbox, by the token that came back, or by the id of the message';
 COMMENT ON COLUMN whatsapp.evidence.nonce IS 'nonce of the token that came back';
 COMMENT ON COLUMN whatsapp.evidence.wa_id IS 'WhatsApp id of the recipient';
-COMMENT ON COLUMN whatsapp.evidence.user_id IS 'BSUID of the recipient';
 
 CREATE FUNCTION whatsapp.settle(e whatsapp.evidence) RETURNS boolean
 LANGUAGE plpgsql
@@ -3992,7 +5357,7 @@ BEGIN
 		IF o.state IN ('queued', 'sending') AND o.recipient_key IS NOT NULL THEN
 			INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key) VALUES (o.phone_number_id, o.recipient_key);
 		END IF;
-		PERFORM whatsapp.file_sent(ARRAY[o.id], ARRAY[e.wa_id], ARRAY[e.user_id]);
+		PERFORM whatsapp.file_sent(ARRAY[o.id], ARRAY[e.wa_id]);
 	ELSIF o.state = 'sent' AND e.status = 'failed' THEN
 		PERFORM whatsapp.mark_failed(ARRAY[o.id]);
 	END IF;
@@ -4245,14 +5610,16 @@ COMMENT ON COLUMN whatsapp.sender_status.tokens IS 'how many messages may be sen
 COMMENT ON COLUMN whatsapp.sender_status.holds IS 'what is held, as a JSON array of objects with kind, key, reason and until, as in whatsapp.holds; NULL for nothing';
 
 ------------------------------------------------------------------------------
--- 6. Dumps and privileges
+-- 7. Dumps and privileges
 --
 -- Secrets are not dumped.  Nobody but the owner may do anything here, until
 -- it is granted.
 ------------------------------------------------------------------------------
 
 SELECT pg_extension_config_dump('whatsapp.numbers', '');
-SELECT pg_extension_config_dump('whatsapp.contacts', '');
+SELECT pg_extension_config_dump('whatsapp.correspondents', '');
+SELECT pg_extension_config_dump('whatsapp.contact_sightings', '');
+SELECT pg_extension_config_dump('whatsapp.contact_changes', '');
 SELECT pg_extension_config_dump('whatsapp.messages', '');
 SELECT pg_extension_config_dump('whatsapp.reactions', '');
 SELECT pg_extension_config_dump('whatsapp.media', '');

@@ -60,7 +60,7 @@ DELETE FROM whatsapp.webhooks;
 SELECT pg_read_binary_file(:'mended_file') AS body \gset
 SELECT * FROM pg_temp.ingest(:'body');
 SELECT message_id, body FROM whatsapp.messages;
-SELECT name FROM whatsapp.contacts;
+SELECT name FROM whatsapp.correspondents;
 SELECT body = :'body' AS as_it_came, reason FROM whatsapp.webhooks;
 DELETE FROM whatsapp.webhooks;
 DELETE FROM whatsapp.messages;
@@ -85,7 +85,7 @@ ALTER TABLE whatsapp.messages ADD CONSTRAINT no_questions CHECK (body NOT LIKE '
 SELECT * FROM pg_temp.ingest(:'body');
 SELECT convert_from(body, 'UTF8') AS body, state, reason, sqlstate FROM whatsapp.webhooks;
 SELECT count(*) FROM whatsapp.messages;
-SELECT name FROM whatsapp.contacts WHERE contact_key = 'US.77120045539981';
+SELECT name FROM whatsapp.correspondents WHERE contact_key = 'US.77120045539981';
 SELECT * FROM whatsapp.ingest_unsigned(convert_from(:'body', 'UTF8')::jsonb);
 SELECT count(*), count(reason) FROM whatsapp.webhooks;
 ALTER TABLE whatsapp.messages DROP CONSTRAINT no_questions;

@@ -179,7 +179,7 @@ BEGIN
 	SELECT 'look_around', concat_ws(' ', m.message_id,
 		(SELECT count(*) FROM whatsapp.messages t WHERE t.phone_number_id = m.phone_number_id AND t.direction = 'inbound'), 'messages',
 		(SELECT count(*) FROM whatsapp.media t WHERE t.phone_number_id = m.phone_number_id AND t.message_id = m.message_id), 'media',
-		(SELECT count(*) FROM whatsapp.contacts t WHERE t.phone_number_id = m.phone_number_id), 'contacts',
+		(SELECT count(*) FROM whatsapp.correspondents t WHERE t.phone_number_id = m.phone_number_id), 'contacts',
 		(SELECT count(*) FROM whatsapp.statuses t WHERE t.phone_number_id = m.phone_number_id), 'statuses',
 		(SELECT count(*) FROM whatsapp.call_events t WHERE t.phone_number_id = m.phone_number_id), 'calls',
 		(SELECT count(*) FROM whatsapp.events t WHERE t.phone_number_id = m.phone_number_id AND t.event <> 'seen'), 'events');

@@ -53,15 +53,15 @@ SELECT contact_key, name FROM whatsapp.contacts ORDER BY 1;
 SELECT * FROM whatsapp.ingest_unsigned(pg_temp.fixture(:'abs_srcdir', 'batch'));
 
 -- the older name of a contact does not replace the newer, and the reverse
-SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE contact_key = '15550107788';
+SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE wa_id = '15550107788';
 SELECT * FROM whatsapp.ingest_unsigned(jsonb_set(jsonb_set(pg_temp.fixture(:'abs_srcdir', 'reaction'),
 	'{entry,0,changes,0,value,contacts,0,profile,name}', '"Older"'),
 	'{entry,0,changes,0,value,messages,0,timestamp}', '"1750101001"'));
-SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE contact_key = '15550107788';
+SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE wa_id = '15550107788';
 SELECT * FROM whatsapp.ingest_unsigned(jsonb_set(jsonb_set(pg_temp.fixture(:'abs_srcdir', 'reaction'),
 	'{entry,0,changes,0,value,contacts,0,profile,name}', '"Newer"'),
 	'{entry,0,changes,0,value,messages,0,timestamp}', '"1750109999"'));
-SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE contact_key = '15550107788';
+SELECT contact_key, name, last_seen FROM whatsapp.contacts WHERE wa_id = '15550107788';
 
 -- two things that claim one key: it does not matter which comes first, and
 -- neither is lost

@@ -18,8 +18,8 @@ FROM whatsapp.ingest_unsigned(pg_temp.webhook(jsonb_build_object(
 	'statuses', (SELECT jsonb_agg(jsonb_build_object('id', 'wamid.out.' || i % 100, 'recipient_id', '15550107788',
 			'timestamp', (1750101000 + i)::text, 'status', (ARRAY['sent', 'delivered', 'read', 'played', 'failed'])[1 + i / 100]))
 		FROM generate_series(0, 499) i))));
-SELECT contact_key, name, pg_stat_get_xact_tuples_inserted('whatsapp.contacts'::regclass) AS inserted,
-	pg_stat_get_xact_tuples_updated('whatsapp.contacts'::regclass) AS updated
+SELECT contact_key, name, pg_stat_get_xact_tuples_inserted('whatsapp.correspondents'::regclass) AS inserted,
+	pg_stat_get_xact_tuples_updated('whatsapp.correspondents'::regclass) AS updated
 FROM whatsapp.contacts;
 COMMIT;
 SELECT count(*), count(DISTINCT body), min(sent_at) < max(sent_at) AS in_time FROM whatsapp.messages WHERE direction = 'inbound';

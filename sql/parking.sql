@@ -31,14 +31,14 @@ LANGUAGE plpgsql AS $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['contacts', 'messages', 'reactions', 'media', 'statuses', 'call_events',
+	FOREACH name IN ARRAY ARRAY['correspondents', 'contact_sightings', 'contact_changes', 'messages', 'reactions', 'media', 'statuses', 'call_events',
 		'groups', 'group_participants', 'templates', 'user_preferences', 'events'] LOOP
 		RETURN QUERY EXECUTE format('SELECT concat_ws('' '', %L, jsonb_strip_nulls(to_jsonb(t) - ''received_at'')) FROM whatsapp.%I t', name, name);
 	END LOOP;
 END $$;
 CREATE FUNCTION app.empty() RETURNS void
 LANGUAGE sql AS $$
-	TRUNCATE whatsapp.contacts, whatsapp.messages, whatsapp.reactions, whatsapp.media, whatsapp.statuses, whatsapp.call_events,
+	TRUNCATE whatsapp.correspondents, whatsapp.contact_sightings, whatsapp.contact_changes, whatsapp.messages, whatsapp.reactions, whatsapp.media, whatsapp.statuses, whatsapp.call_events,
 		whatsapp.groups, whatsapp.group_participants, whatsapp.templates, whatsapp.user_preferences, whatsapp.events, whatsapp.webhooks $$;
 
 -- what ingest() says, without what is 0
@@ -226,8 +226,8 @@ SELECT app.refuse('user_preferences', $$value = 'resume'$$, app.fixture(:'abs_sr
 SELECT app.refuse('messages', $$type = 'template'$$, app.fixture(:'abs_srcdir', 'standby_echoes'));
 
 -- a contact is as new when it is replayed as it was when it came
-SELECT app.refuse('contacts', $$name = 'Zoë'$$, app.fixture(:'abs_srcdir', 'many_of_all'), false);
-SELECT app.refuse('contacts', $$username = 'zoe.m'$$, '{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"history","value":{"metadata":{"phone_number_id":"1"},
+SELECT app.refuse('correspondents', $$name = 'Zoë'$$, app.fixture(:'abs_srcdir', 'many_of_all'), false);
+SELECT app.refuse('correspondents', $$username = 'zoe.m'$$, '{"object":"whatsapp_business_account","entry":[{"id":"5","changes":[{"field":"history","value":{"metadata":{"phone_number_id":"1"},
 	"history":[{"threads":[{"id":"2","context":{"wa_id":"2","user_id":"US.2","username":"zoe.m"},"messages":[{"id":"told","from":"2","timestamp":"1750101000","type":"text","text":{"body":"then"}}]}]}]}}]}]}', false);
 
 -- and so is what is told of a whole conversation
@@ -249,7 +249,7 @@ DROP FUNCTION app.refuse;
 
 -- elements of one webhook are filed in an order in which what they refer to is
 -- there, also if one of them is refused
-ALTER TABLE whatsapp.call_events ADD CONSTRAINT known FOREIGN KEY (phone_number_id, user_id) REFERENCES whatsapp.contacts (phone_number_id, contact_key);
+ALTER TABLE whatsapp.call_events ADD CONSTRAINT known FOREIGN KEY (phone_number_id, user_id) REFERENCES whatsapp.correspondents (phone_number_id, contact_key);
 ALTER TABLE whatsapp.messages ADD CONSTRAINT refuse CHECK (message_id <> 'refused');
 SELECT app.words(r) FROM whatsapp.ingest_unsigned(app.webhook('{"contacts":[{"user_id":"US.1"}],"calls":[{"id":"whole","event":"connect","from_user_id":"US.1"}]}')) r;
 SELECT app.words(r) FROM whatsapp.ingest_unsigned(app.webhook('{"contacts":[{"user_id":"US.2"}],"calls":[{"id":"in parts","event":"connect","from_user_id":"US.2"}],"messages":[{"id":"refused"}]}')) r;
@@ -453,7 +453,7 @@ DELETE FROM app.whole;
 INSERT INTO app.whole SELECT r FROM app.rows() r;
 SELECT count(*) > 100 AS many FROM app.whole;
 SELECT count(*) AS archived, count(*) FILTER (WHERE w.body IN (SELECT b.body FROM app.bodies b)) AS as_they_came FROM whatsapp.webhooks w;
-TRUNCATE whatsapp.contacts, whatsapp.messages, whatsapp.reactions, whatsapp.media, whatsapp.statuses, whatsapp.call_events,
+TRUNCATE whatsapp.correspondents, whatsapp.contact_sightings, whatsapp.contact_changes, whatsapp.messages, whatsapp.reactions, whatsapp.media, whatsapp.statuses, whatsapp.call_events,
 	whatsapp.groups, whatsapp.group_participants, whatsapp.templates, whatsapp.user_preferences, whatsapp.events;
 SELECT count(*) FROM whatsapp.replay();
 SELECT count(*), bool_and(parked + unreadable = 0) AS well FROM whatsapp.replay(true);

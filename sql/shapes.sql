@@ -19,7 +19,7 @@ BEGIN
 				SELECT l.line FROM (SELECT '  %1$s ' || string_agg(c.key || '=' || c.value, ' ' ORDER BY c.ord) AS line
 				FROM (SELECT t.*, row_number() OVER () AS row FROM whatsapp.%1$I t) t,
 					json_each_text(row_to_json(t)) WITH ORDINALITY c (key, value, ord)
-				WHERE ('%1$s' <> 'contacts' OR c.key !~ '_at$')
+				WHERE ('%1$s' <> 'correspondents' OR c.key !~ '(wa_id|name|parent_user_id)_at$')
 					AND c.key NOT IN ('row', 'event_id', 'webhook_id', 'received_at', 'digest', 'expires_at')
 					AND (c.key <> 'element' OR '%1$s' = 'events')
 				GROUP BY t.row) l
@@ -41,7 +41,7 @@ BEGIN
 		WHERE c.key NOT IN ('ord', 'http_status') AND c.value <> '0'))
 	FROM whatsapp.ingest(body, whatsapp.sign(body, 'secret')) r;
 	RETURN QUERY
-	SELECT * FROM pg_temp.rows_of(ARRAY['contacts', 'messages', 'media', 'reactions', 'statuses', 'call_events',
+	SELECT * FROM pg_temp.rows_of(ARRAY['correspondents', 'contact_sightings', 'contact_changes', 'messages', 'media', 'reactions', 'statuses', 'call_events',
 		'groups', 'group_participants', 'templates', 'user_preferences', 'events', 'webhooks']);
 END $$;
 

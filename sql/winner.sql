@@ -30,7 +30,9 @@ BEGIN
 		DELETE FROM whatsapp.messages;
 		DELETE FROM whatsapp.statuses;
 		DELETE FROM whatsapp.events;
-		DELETE FROM whatsapp.contacts;
+		DELETE FROM whatsapp.correspondents;
+		DELETE FROM whatsapp.contact_sightings;
+		DELETE FROM whatsapp.contact_changes;
 		DELETE FROM whatsapp.media;
 		DELETE FROM whatsapp.user_preferences;
 	END LOOP;
@@ -84,7 +86,9 @@ SELECT events FROM pg_temp.file('history', '"history":[{"threads":[{"id":"elsewh
 SELECT field, element #> '{value,history}' AS history FROM whatsapp.events WHERE event IS NULL;
 DELETE FROM whatsapp.messages;
 DELETE FROM whatsapp.events;
-DELETE FROM whatsapp.contacts;
+DELETE FROM whatsapp.correspondents;
+		DELETE FROM whatsapp.contact_sightings;
+		DELETE FROM whatsapp.contact_changes;
 
 -- until when a URL can be had: what makes no sense is not believed
 SELECT url, whatsapp.url_expiry(url, '2025-06-16 12:00Z')
@@ -141,11 +145,16 @@ AS $$
 DECLARE
 	line text;
 BEGIN
-	DELETE FROM whatsapp.contacts;
+	DELETE FROM whatsapp.correspondents;
+	DELETE FROM whatsapp.contact_sightings;
 	PERFORM whatsapp.ingest_unsigned(jsonb_build_object('object', 'whatsapp_business_account', 'entry', jsonb_build_object(
 		'changes', (SELECT jsonb_agg(pg_temp.change(i::integer)) FROM regexp_split_to_table(b.changes, '') i))))
 	FROM regexp_split_to_table(bodies, ' ') b (changes);
-	SELECT (to_jsonb(c) - '{phone_number_id,contact_key,element}'::text[])::text INTO line FROM whatsapp.contacts c;
+	SELECT (jsonb_strip_nulls(to_jsonb(c)) - '{phone_number_id,contact_key}'::text[] || jsonb_build_object('identifiers', (
+			SELECT jsonb_agg(concat_ws(' ', i.kind, i.value, i.first_seen, i.last_seen) ORDER BY i.kind, i.value)
+			FROM whatsapp.contact_identifiers i)))::text
+	INTO line
+	FROM whatsapp.correspondents c;
 	RETURN line;
 END $$;
 

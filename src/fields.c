@@ -42,7 +42,11 @@
 	.columns = list
 
 /*
- * Contacts
+ * People
+ *
+ * What names somebody, wherever it stands, makes a row that is not stored:
+ * people.c tells who that is, and makes rows of correspondents and of
+ * contact_sightings of it.  It goes by the names of the columns.
  */
 
 /* The time of a webhook is that of the latest thing it tells */
@@ -52,41 +56,172 @@
 	{name, VALUE "message_echoes.timestamp", WA_TIME}, \
 	{name, VALUE "calls.timestamp", WA_TIME}, \
 	{name, VALUE "user_preferences.timestamp", WA_TIME}, \
+	{name, VALUE "user_id_update.timestamp", WA_TIME}, \
 	{name, VALUE "standby.messages.timestamp", WA_TIME}, \
 	{name, VALUE "standby.statuses.timestamp", WA_TIME}, \
 	{name, VALUE "standby.message_echoes.timestamp", WA_TIME}, \
+	{name, VALUE "history.threads.messages.timestamp", WA_TIME}, \
 	{name, "/entry.time", WA_TIME}
 
-#define CONTACT_COLUMNS \
-	NUMBER_COLUMN, \
-	{"contact_key", "user_id", WA_TEXT, true}, \
-	{"contact_key", "wa_id", WA_TEXT, true}, \
-	{"wa_id", "wa_id", WA_TEXT}, \
-	{"user_id", "user_id", WA_TEXT}, \
-	{"parent_user_id", "parent_user_id", WA_TEXT}, \
-	{"name", "profile.name", WA_TEXT}, \
-	{"username", "profile.username", WA_TEXT}, \
-	{"username", "username", WA_TEXT}, \
-	{"element", "", WA_JSON}
+/* somebody is named by one of these, at least */
+#define SOMEBODY(path) \
+	{"somebody", path, WA_TEXT, true}
 
-static const WaColumn contact_columns[] =
+static const WaColumn sighting_columns[] =
 {
-	CONTACT_COLUMNS,
-	WEBHOOK_TIME_COLUMN("first_seen"),
-	WEBHOOK_TIME_COLUMN("last_seen"),
+	NUMBER_COLUMN,
+	SOMEBODY("wa_id"),
+	SOMEBODY("user_id"),
+	SOMEBODY("from"),
+	SOMEBODY("from_user_id"),
+	SOMEBODY("to"),
+	SOMEBODY("to_user_id"),
+	SOMEBODY("recipient_id"),
+	SOMEBODY("recipient_user_id"),
+	SOMEBODY("message.to"),
+	SOMEBODY("message.recipient"),
+	SOMEBODY("message.recipient_id"),
+	SOMEBODY("recipient_participant_id"),
+	SOMEBODY("recipient_participant_user_id"),
+	SOMEBODY("participant_recipient_id"),
+	SOMEBODY("system.wa_id"),
+	SOMEBODY("system.new_wa_id"),
+	SOMEBODY("system.user_id"),
+	SOMEBODY("input"),
+	SOMEBODY("phone_number"),
+	SOMEBODY("user_id.current"),
+	{"display", VALUE "metadata.display_phone_number", WA_TEXT},
+	{"place", "/entry.changes.value", WA_PLACE},
+
+	/* somebody is told of */
+	{"wa_id", "wa_id", WA_TEXT},
+	{"wa_id", "phone_number", WA_TEXT},
+	{"wa_id", "input", WA_TEXT},
+	{"user_id", "user_id", WA_TEXT},
+	{"user_id", "user_id.current", WA_TEXT},
+	{"parent_user_id", "parent_user_id", WA_TEXT},
+	{"parent_user_id", "parent_user_id.current", WA_TEXT},
+	{"name", "profile.name", WA_TEXT},
+	{"username", "profile.username", WA_TEXT},
+	{"username", "username", WA_TEXT},
+
+	/* a message or call has two sides */
+	{"sender", "from", WA_TEXT},
+	{"sender_user_id", "from_user_id", WA_TEXT},
+	{"sender_parent_id", "from_parent_user_id", WA_TEXT},
+	{"addressee", "to", WA_TEXT},
+	{"addressee", "message.to", WA_TEXT},
+	{"addressee_user_id", "to_user_id", WA_TEXT},
+	{"addressee_user_id", "message.recipient", WA_TEXT},
+	{"addressee_parent_id", "to_parent_user_id", WA_TEXT},
+	{"thread_id", VALUE "history.threads.context.wa_id", WA_TEXT},
+	{"thread_id", VALUE "history.threads.id", WA_TEXT},
+	{"thread_user_id", VALUE "history.threads.context.user_id", WA_TEXT},
+	{"thread_parent_id", VALUE "history.threads.context.parent_user_id", WA_TEXT},
+	{"type", "type", WA_TEXT},
+	{"type", "message.type", WA_TEXT},
+	{"direction", "direction", WA_TEXT},
+	{"call", "event", WA_TEXT},
+	{"ad", "referral.source_type", WA_TEXT},
+	{"ad", "referral.source_id", WA_TEXT},
+	{"ad", "referral.source_url", WA_TEXT},
+	{"ad", "referral.ctwa_clid", WA_TEXT},
+
+	/* a status has one, and perhaps a member of a group */
+	{"recipient", "recipient_id", WA_TEXT},
+	{"recipient", "message.recipient_id", WA_TEXT},
+	{"recipient_user_id", "recipient_user_id", WA_TEXT},
+	{"recipient_parent_id", "recipient_parent_user_id", WA_TEXT},
+	{"recipient_parent_id", "parent_recipient_user_id", WA_TEXT},
+	{"recipient_type", "recipient_type", WA_TEXT},
+	{"recipient_type", "message.recipient_type", WA_TEXT},
+	{"member", "recipient_participant_id", WA_TEXT},
+	{"member", "participant_recipient_id", WA_TEXT},
+	{"member_user_id", "recipient_participant_user_id", WA_TEXT},
+	{"member_parent_id", "recipient_participant_parent_user_id", WA_TEXT},
+	{"group_id", "group_id", WA_TEXT},
+	{"group_id", "message.group_id", WA_TEXT},
+	{"origin", "conversation.origin.type", WA_TEXT},
+	{"expiration", "conversation.expiration_timestamp", WA_TIME},
+
+	/* somebody has other ids than before */
+	{"change", "system.type", WA_TEXT},
+	{"new_wa_id", "system.wa_id", WA_TEXT},
+	{"new_wa_id", "system.new_wa_id", WA_TEXT},
+	{"new_user_id", "system.user_id", WA_TEXT},
+	{"new_parent_id", "system.parent_user_id", WA_TEXT},
+	{"old_user_id", "system.previous_user_id", WA_TEXT},
+	{"old_user_id", "user_id.previous", WA_TEXT},
+	{"old_parent_id", "system.previous_parent_user_id", WA_TEXT},
+	{"old_parent_id", "parent_user_id.previous", WA_TEXT},
+
+	{"at", "timestamp", WA_TIME},
+	{"at", VALUE "state_sync.metadata.timestamp", WA_TIME},
+	{"at", VALUE "groups.timestamp", WA_TIME},
+	WEBHOOK_TIME_COLUMN("webhook_at"),
 };
 
-/* in a history, each thread says whose it is */
-static const WaColumn thread_contact_columns[] =
+/* what people.c makes of these; an identifier that was told is as new as this */
+#define TOLD(column) \
+	{column, "", WA_TEXT,.newest_by = column "_at"}, \
+	{column "_at", "", WA_TIME}
+
+static const WaColumn correspondent_columns[] =
 {
-	CONTACT_COLUMNS,
-	{"first_seen", VALUE "history.threads.messages.timestamp", WA_FIRST_TIME},
-	{"first_seen", "/entry.time", WA_FIRST_TIME},
-	{"last_seen", VALUE "history.threads.messages.timestamp", WA_TIME},
-	{"last_seen", "/entry.time", WA_TIME},
+	{"phone_number_id", "", WA_TEXT},
+	{"contact_key", "", WA_TEXT},
+	{"kind", "", WA_TEXT},
+	TOLD("wa_id"),
+	TOLD("parent_user_id"),
+	TOLD("name"),
+	TOLD("username"),
+	{"first_seen", "", WA_FIRST_TIME},
+	{"last_seen", "", WA_TIME},
+	{"last_message_at", "", WA_TIME},
+	{"last_inbound_at", "", WA_TIME},
+	{"last_outbound_at", "", WA_TIME},
+	{"last_referral_at", "", WA_TIME},
+	{"free_entry_until", "", WA_TIME},
+
+	/* should it be set aside: it is as new as what was beside it */
+	{"beside_at", "/entry.time", WA_TIME,.unstored = true},
 };
 
-/* what a webhook says of a contact, should it be replaced there */
+static const WaColumn contact_sighting_columns[] =
+{
+	{"phone_number_id", "", WA_TEXT},
+	{"contact_key", "", WA_TEXT},
+	{"kind", "", WA_TEXT},
+	{"value", "", WA_TEXT},
+	{"first_seen", "", WA_FIRST_TIME},
+	{"last_seen", "", WA_TIME},
+};
+
+#define IS_NEWS(column) \
+	"(excluded." column " IS NOT NULL AND (t." column " IS NULL" \
+	" OR (coalesce(excluded." column "_at, '-infinity'), excluded." column ")" \
+	" OPERATOR(pg_catalog.>)" \
+	" (coalesce(t." column "_at, '-infinity'), t." column ")))"
+
+#define NEWEST_TOLD(column) \
+	column " = CASE WHEN " IS_NEWS(column) " THEN excluded." column \
+	" ELSE t." column " END," \
+	" " column "_at = CASE WHEN " IS_NEWS(column) " THEN excluded." column "_at" \
+	" ELSE t." column "_at END"
+
+#define LATEST(column) \
+	column " = greatest(t." column ", excluded." column ")"
+
+#define EARLIEST(column) \
+	column " = least(t." column ", excluded." column ")"
+
+#define IS_LATER(column) \
+	"greatest(t." column ", excluded." column ") IS DISTINCT FROM t." column
+
+#define IS_EARLIER(column) \
+	"least(t." column ", excluded." column ") IS DISTINCT FROM t." column
+
+/* what a webhook says of a contact, should something else be told later */
 static const WaColumn contact_element_columns[] =
 {
 	NUMBER_COLUMN,
@@ -96,6 +231,76 @@ static const WaColumn contact_element_columns[] =
 	{"event", "=seen", WA_TEXT},
 	{"element", "", WA_JSON},
 };
+
+/*
+ * Who somebody was before, and is now.  That a phone number is another one is
+ * told as such; of another BSUID, the number beside it may be either.
+ */
+#define CHANGE_COMPUTED \
+	{"old_wa_id", "coalesce(CASE WHEN r.word OPERATOR(pg_catalog.<>)" \
+	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.sender, '+') END, '')"}, \
+	{"old_user_id", "coalesce(r.previous, CASE WHEN r.sender_user_id" \
+	" OPERATOR(pg_catalog.<>) r.current THEN r.sender_user_id END, '')"}, \
+	{"new_wa_id", "coalesce(CASE WHEN r.word OPERATOR(pg_catalog.<>)" \
+	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.new_phone, '+') END, '')"}, \
+	{"new_user_id", "coalesce(r.current, '')"}, \
+	{"at", "coalesce(r.told_at, '-infinity')"}, \
+	{NULL}
+
+static const WaColumn system_change_columns[] =
+{
+	NUMBER_COLUMN,
+	{"word", "system.type", WA_TEXT, true,.unstored = true},
+	{"sender", "from", WA_TEXT,.unstored = true},
+	{"sender_user_id", "from_user_id", WA_TEXT,.unstored = true},
+	{"previous", "system.previous_user_id", WA_TEXT,.unstored = true},
+	{"current", "system.user_id", WA_TEXT,.unstored = true},
+	{"new_phone", "system.wa_id", WA_TEXT,.unstored = true},
+	{"new_phone", "system.new_wa_id", WA_TEXT,.unstored = true},
+	{"told_at", "timestamp", WA_TIME,.unstored = true},
+};
+
+static const WaColumn user_id_change_columns[] =
+{
+	NUMBER_COLUMN,
+	{"word", "=user_changed_user_id", WA_TEXT,.unstored = true},
+	{"sender", "wa_id", WA_TEXT,.unstored = true},
+	{"sender_user_id", "user_id.previous", WA_TEXT,.unstored = true},
+	{"previous", "user_id.previous", WA_TEXT, true,.unstored = true},
+	{"current", "user_id.current", WA_TEXT, true,.unstored = true},
+	{"new_phone", "new_wa_id", WA_TEXT,.unstored = true},
+	{"told_at", "timestamp", WA_TIME,.unstored = true},
+};
+
+static const WaComputed change_computed[] =
+{
+	CHANGE_COMPUTED
+};
+
+/* somebody must be told before and after, and not to be the same */
+#define IS_CHANGE \
+	"r.word OPERATOR(pg_catalog.=) ANY (ARRAY['user_changed_number'," \
+	" 'user_changed_user_id', 'customer_changed_number'])" \
+	" AND coalesce(r.current, CASE WHEN r.word OPERATOR(pg_catalog.<>)" \
+	" 'user_changed_user_id' THEN r.new_phone END) IS NOT NULL" \
+	" AND CASE WHEN r.previous IS NOT NULL AND r.current IS NOT NULL" \
+	" THEN r.previous OPERATOR(pg_catalog.<>) r.current" \
+	" ELSE coalesce(r.previous, CASE WHEN r.word OPERATOR(pg_catalog.<>)" \
+	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.sender, '+') END," \
+	" CASE WHEN r.sender_user_id OPERATOR(pg_catalog.<>) r.current" \
+	" THEN r.sender_user_id END) IS NOT NULL" \
+	" AND pg_catalog.ltrim(r.sender, '+') IS DISTINCT FROM pg_catalog.ltrim(r.new_phone, '+') END"
+
+#define CHANGE_TABLE \
+	.name = "contact_changes", \
+	.filing = WA_MAY, \
+	.computed = change_computed, \
+	.where = IS_CHANGE, \
+	.key = "phone_number_id, old_wa_id, old_user_id, new_wa_id, new_user_id, at", \
+	.best_first = "r.told_at", \
+	.on_conflict = "DO NOTHING"
+
+static const char *const system_types[] = {"system", NULL};
 
 /*
  * Messages
@@ -184,6 +389,7 @@ static const WaColumn standby_echo_columns[] =
 	{"direction", "=outbound", WA_TEXT},
 	{"addressee", "message.to", WA_TEXT,.unstored = true},
 	{"addressee", "to", WA_TEXT,.unstored = true},
+	{"told_type", "message.recipient_type", WA_TEXT,.unstored = true},
 	{"user_id", "message.recipient", WA_TEXT},
 	{"user_id", "to_user_id", WA_TEXT},
 	{"parent_user_id", "to_parent_user_id", WA_TEXT},
@@ -191,7 +397,8 @@ static const WaColumn standby_echo_columns[] =
 
 static const WaComputed standby_echo_computed[] =
 {
-	{"wa_id", "pg_catalog.ltrim(r.addressee, '+')"},
+	{"wa_id", "CASE WHEN r.told_type IS DISTINCT FROM 'group'"
+	" THEN pg_catalog.ltrim(r.addressee, '+') END"},
 	{NULL}
 };
 
@@ -510,7 +717,6 @@ static const WaColumn evidence_columns[] =
 	{"token", "biz_opaque_callback_data", WA_TEXT,.unstored = true},
 	{"recipient_id", "recipient_id", WA_TEXT,.unstored = true},
 	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
-	{"user_id", "recipient_user_id", WA_TEXT},
 };
 
 #define TOKEN_PART(pattern) \
@@ -1005,105 +1211,100 @@ static const WaComputed contact_element_computed[] =
 	COLUMNS(list)
 
 /*
- * What a webhook does not tell of a contact stays.  So each of these columns
- * is the newest that was told, by the time of the webhook that did, which is
- * in a column of the same name with _at.  Two of the same second are told
- * apart by what they say.
- */
-#define TOLD_AT(column) \
-	{column "_at", "CASE WHEN r." column " IS NOT NULL THEN r.last_seen END"}
-
-static const WaComputed contact_computed[] =
-{
-	TOLD_AT("wa_id"),
-	TOLD_AT("parent_user_id"),
-	TOLD_AT("name"),
-	TOLD_AT("username"),
-	{NULL}
-};
-
-#define OF_ONE_CONTACT \
-	"PARTITION BY r.phone_number_id, r.contact_key"
-
-#define NEWEST_OF_BODY(column) \
-	" OVER (" OF_ONE_CONTACT " ORDER BY r." column " IS NULL," \
-	" r.last_seen DESC NULLS LAST, r." column " DESC" \
-	" ROWS UNBOUNDED PRECEDING)"
-
-#define MERGED(column) \
-	{column, "pg_catalog.first_value(r." column ")" NEWEST_OF_BODY(column)}, \
-	{column "_at", "pg_catalog.first_value(CASE WHEN r." column \
-	" IS NOT NULL THEN r.last_seen END)" NEWEST_OF_BODY(column)}
-
-static const WaComputed contact_merged[] =
-{
-	MERGED("wa_id"),
-	MERGED("parent_user_id"),
-	MERGED("name"),
-	MERGED("username"),
-	{"first_seen", "pg_catalog.min(r.first_seen) OVER (" OF_ONE_CONTACT ")"},
-	{NULL}
-};
-
-#define IS_NEWS(column) \
-	"(excluded." column " IS NOT NULL AND (t." column " IS NULL" \
-	" OR (coalesce(excluded." column "_at, '-infinity'), excluded." column ")" \
-	" OPERATOR(pg_catalog.>)" \
-	" (coalesce(t." column "_at, '-infinity'), t." column ")))"
-
-#define NEWEST_TOLD(column) \
-	column " = CASE WHEN " IS_NEWS(column) " THEN excluded." column \
-	" ELSE t." column " END," \
-	" " column "_at = CASE WHEN " IS_NEWS(column) " THEN excluded." column "_at" \
-	" ELSE t." column "_at END"
-
-#define IS_NEWEST_ELEMENT \
-	"((coalesce(excluded.last_seen, '-infinity'), excluded.element)" \
-	" OPERATOR(pg_catalog.>)" \
-	" (coalesce(t.last_seen, '-infinity'), t.element))"
-
-#define CONTACT_TABLE \
-	.name = "contacts", \
-	.filing = WA_MUST, \
-	.computed = contact_computed, \
-	.key = "phone_number_id, contact_key", \
-	.best_first = "r.last_seen DESC NULLS LAST, r.element DESC", \
-	.merged = contact_merged, \
-	.on_conflict = "DO UPDATE SET" \
-	" " NEWEST_TOLD("wa_id") "," \
-	" " NEWEST_TOLD("parent_user_id") "," \
-	" " NEWEST_TOLD("name") "," \
-	" " NEWEST_TOLD("username") "," \
-	" element = CASE WHEN " IS_NEWEST_ELEMENT \
-	" THEN excluded.element ELSE t.element END," \
-	" first_seen = least(t.first_seen, excluded.first_seen)," \
-	" last_seen = greatest(t.last_seen, excluded.last_seen)" \
-	" WHERE " IS_NEWEST_ELEMENT \
-	" OR " IS_NEWS("wa_id") \
-	" OR " IS_NEWS("parent_user_id") \
-	" OR " IS_NEWS("name") \
-	" OR " IS_NEWS("username") \
-	" OR least(t.first_seen, excluded.first_seen) IS DISTINCT FROM t.first_seen"
-
-/*
  * The tables, in the order in which they are filled: what a message refers to
- * is there before the message, and what is said of a contact after the contact,
+ * is there before the message, and what is said of somebody after who it is of,
  * by which one backend waits for another.
  */
 const WaTable wa_fields_tables[] =
 {
+	[WA_SIGHTINGS] =
 	{
-		CONTACT_TABLE,
+		.name = "correspondents",
 		.paths = {
 			"entry.changes.value.contacts",
 			"entry.changes.value.standby.contacts",
+			"entry.changes.value.history.threads.context",
+			"entry.changes.value.messages",
+			"entry.changes.value.standby.messages",
+			"entry.changes.value.message_echoes",
+			"entry.changes.value.standby.message_echoes",
+			"entry.changes.value.history.threads.messages",
+			"entry.changes.value.statuses",
+			"entry.changes.value.standby.statuses",
+			"entry.changes.value.calls",
+			"entry.changes.value.user_preferences",
+			"entry.changes.value.user_id_update",
+			"entry.changes.value.state_sync.contact",
+			"entry.changes.value.groups",
+			"entry.changes.value.groups.added_participants",
+			"entry.changes.value.groups.removed_participants",
 		},
-		COLUMNS(contact_columns),
+		.filing = WA_MAY,
+		.unstored = true,
+		COLUMNS(sighting_columns),
+	},
+	[WA_CORRESPONDENTS] =
+	{
+		.name = "correspondents",
+		.filing = WA_MAY,
+		.folds = true,
+		COLUMNS(correspondent_columns),
+		.key = "phone_number_id, contact_key",
+		.best_first = "r.last_seen",
+		.on_conflict = "DO UPDATE SET"
+		" kind = least(t.kind, excluded.kind),"
+		" " NEWEST_TOLD("wa_id") ","
+		" " NEWEST_TOLD("parent_user_id") ","
+		" " NEWEST_TOLD("name") ","
+		" " NEWEST_TOLD("username") ","
+		" " EARLIEST("first_seen") ","
+		" " LATEST("last_seen") ","
+		" " LATEST("last_message_at") ","
+		" " LATEST("last_inbound_at") ","
+		" " LATEST("last_outbound_at") ","
+		" " LATEST("last_referral_at") ","
+		" " LATEST("free_entry_until")
+		" WHERE " IS_LATER("last_seen")
+		" OR " IS_NEWS("wa_id")
+		" OR " IS_NEWS("parent_user_id")
+		" OR " IS_NEWS("name")
+		" OR " IS_NEWS("username")
+		" OR " IS_EARLIER("kind")
+		" OR " IS_EARLIER("first_seen")
+		" OR " IS_LATER("last_message_at")
+		" OR " IS_LATER("last_inbound_at")
+		" OR " IS_LATER("last_outbound_at")
+		" OR " IS_LATER("last_referral_at")
+		" OR " IS_LATER("free_entry_until"),
+	},
+	[WA_CONTACT_SIGHTINGS] =
+	{
+		.name = "contact_sightings",
+		.filing = WA_MAY,
+		.folds = true,
+		COLUMNS(contact_sighting_columns),
+		.key = "phone_number_id, contact_key, kind, value",
+		.best_first = "r.last_seen",
+		.on_conflict = "DO UPDATE SET"
+		" " EARLIEST("first_seen") ","
+		" " LATEST("last_seen")
+		" WHERE " IS_LATER("last_seen")
+		" OR " IS_EARLIER("first_seen"),
 	},
 	{
-		CONTACT_TABLE,
-		.paths = {"entry.changes.value.history.threads.context"},
-		COLUMNS(thread_contact_columns),
+		CHANGE_TABLE,
+		.paths = {
+			"entry.changes.value.messages",
+			"entry.changes.value.standby.messages",
+			"entry.changes.value.history.threads.messages",
+		},
+		.types = system_types,
+		COLUMNS(system_change_columns),
+	},
+	{
+		CHANGE_TABLE,
+		.paths = {"entry.changes.value.user_id_update"},
+		COLUMNS(user_id_change_columns),
 	},
 	{
 		.name = "events",
@@ -1112,7 +1313,8 @@ const WaTable wa_fields_tables[] =
 			"entry.changes.value.standby.contacts",
 			"entry.changes.value.history.threads.context",
 		},
-		.filing = WA_MAY,
+		.filing = WA_MUST,
+		.uncounted = true,
 		COLUMNS(contact_element_columns),
 		.computed = contact_element_computed,
 		.key = "event_id",
@@ -1356,7 +1558,7 @@ const WaTable wa_fields_tables[] =
 		.computed = evidence_computed,
 		.where = ROW_TOLD " IS NOT NULL",
 		.key = "phone_number_id, message_id, status",
-		.best_first = "r.token, r.recipient_id, r.user_id",
+		.best_first = "r.token, r.recipient_id",
 		.on_conflict = "DO NOTHING",
 	},
 	{ELEMENT_TABLE("entry.changes.value.errors", error_columns)},
@@ -1429,7 +1631,7 @@ Datum
 whatsapp_webhook_paths(PG_FUNCTION_ARGS)
 {
 	static const char *const types[] = {
-		[WA_FIRST_TIME] = "time",[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
+		[WA_FIRST_TIME] = "time",[WA_PLACE] = "place",[WA_TEXT] = "text",[WA_INT] = "integer",[WA_TIME] = "time",
 		[WA_BOOL] = "boolean",[WA_JSON] = "json",
 		[WA_EMBEDDED] = "json in a string"
 	};
@@ -1440,7 +1642,8 @@ whatsapp_webhook_paths(PG_FUNCTION_ARGS)
 	{
 		const WaTable *table = &wa_fields_tables[t];
 
-		for (int p = 0; table->paths[p] != NULL; p++)
+		/* where people are named is no column of theirs; see people.c */
+		for (int p = 0; !table->unstored && table->paths[p] != NULL; p++)
 		{
 			for (int i = 0; i < table->ncolumns; i++)
 			{

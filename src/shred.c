@@ -92,7 +92,6 @@ static void add_table(WaShredder *shredder, int t, const char *path);
 static void add_target(WaShredder *shredder, int table, int i, WaNode *row);
 static bool is_fed_already(const WaNode *node, const WaNode *scope, int table,
 						   int column);
-static int	find_place(const WaTable *table, int i);
 
 static void shred_object(ShredState *state, const WaNode *node,
 						 JsonbValue *object);
@@ -123,7 +122,6 @@ static void drop_hopeless_rows(ShredState *state, const WaNode *node,
 static void drop_incomplete_rows(ShredState *state, int table, int first_row);
 static bool is_complete(const WaShredder *shredder, int t, const bool *nulls,
 						bool with_top);
-static void begin_row(WaRows *rows, int ncolumns, JsonbContainer *source);
 static void fill_constants(const WaShredder *shredder, int t, WaRows *rows);
 
 /*
@@ -149,7 +147,8 @@ wa_shredder_create(const WaTable *tables, int ntables,
 	{
 		shredder->places[t] = palloc(sizeof(int) * tables[t].ncolumns);
 		for (int i = 0; i < tables[t].ncolumns; i++)
-			shredder->places[t][i] = find_place(&tables[t], i);
+			shredder->places[t][i] = wa_table_column(&tables[t],
+													 tables[t].columns[i].name);
 	}
 	for (int t = 0; t < ntables; t++)
 		for (int i = 0; tables[t].paths[i] != NULL; i++)
@@ -246,7 +245,7 @@ add_target(WaShredder *shredder, int table, int i, WaNode *row)
 	target->slot = shredder->nslots++;
 	target->next_fed = node->fed;
 	node->fed = target;
-	if (desc->filing != WA_FALLBACK && from_top)
+	if (desc->filing != WA_FALLBACK && !desc->unstored && from_top)
 		for (WaNode *outer = node; outer != NULL; outer = outer->parent)
 			outer->told |= UINT64CONST(1) << table;
 
@@ -268,19 +267,6 @@ is_fed_already(const WaNode *node, const WaNode *scope, int table, int column)
 				return true;
 	}
 	return false;
-}
-
-/*
- * A column that is listed with several paths goes by its first place.
- */
-static int
-find_place(const WaTable *table, int i)
-{
-	int			first = 0;
-
-	while (strcmp(table->columns[first].name, table->columns[i].name) != 0)
-		first++;
-	return first;
 }
 
 /*
@@ -339,8 +325,8 @@ begin_rows(ShredState *state, const WaNode *node, JsonbContainer *object)
 
 		if ((node->tables >> t & 1) == 0 || !is_of_type(table, object))
 			continue;
-		begin_row(&state->rows[t], table->ncolumns,
-				  state->kept ? state->kept : object);
+		wa_rows_add(&state->rows[t], table->ncolumns,
+					state->kept ? state->kept : object);
 		kept |= table->filing == WA_MUST;
 	}
 	return kept;
@@ -550,6 +536,14 @@ convert_value(WaType type, const JsonbValue *value, Datum *datum)
 		return true;
 	}
 
+	if (type == WA_PLACE)
+	{
+		if (value->type != jbvBinary)
+			return false;
+		*datum = PointerGetDatum(value->val.binary.data);
+		return true;
+	}
+
 	if (type == WA_BOOL)
 	{
 		*datum = BoolGetDatum(value->type == jbvBool && value->val.boolean);
@@ -748,7 +742,8 @@ remove_row(WaRows *rows, int ncolumns, int r)
 
 /*
  * Drop the rows that an object has begun and that lack what is to be found in
- * the object: there may be a million of them in a webhook gone wrong.
+ * the object: there may be a million of them in a webhook gone wrong.  Objects
+ * in it may have made rows of the same tables; its own is before those.
  */
 static void
 drop_hopeless_rows(ShredState *state, const WaNode *node, const int *first_row)
@@ -762,7 +757,7 @@ drop_hopeless_rows(ShredState *state, const WaNode *node, const int *first_row)
 			is_complete(state->shredder, t,
 						&rows->nulls[first_row[t] * desc->ncolumns], false))
 			continue;
-		rows->nrows = first_row[t];
+		remove_row(rows, desc->ncolumns, first_row[t]);
 		state->unfiled |= desc->filing == WA_MUST;
 	}
 }
@@ -817,8 +812,12 @@ is_complete(const WaShredder *shredder, int t, const bool *nulls,
 	return true;
 }
 
-static void
-begin_row(WaRows *rows, int ncolumns, JsonbContainer *source)
+/*
+ * Add a row without any values, in the current memory context.  Returns its
+ * number.
+ */
+int
+wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source)
 {
 	if (rows->nrows == rows->maxrows)
 	{
@@ -834,6 +833,9 @@ begin_row(WaRows *rows, int ncolumns, JsonbContainer *source)
 			memcpy(nulls, rows->nulls, sizeof(bool) * rows->nrows * ncolumns);
 			memcpy(sources, rows->sources,
 				   sizeof(JsonbContainer *) * rows->nrows);
+			pfree(rows->values);
+			pfree(rows->nulls);
+			pfree(rows->sources);
 		}
 		rows->values = values;
 		rows->nulls = nulls;
@@ -842,7 +844,19 @@ begin_row(WaRows *rows, int ncolumns, JsonbContainer *source)
 	}
 	memset(&rows->nulls[rows->nrows * ncolumns], true, ncolumns);
 	rows->sources[rows->nrows] = source;
-	rows->nrows++;
+	return rows->nrows++;
+}
+
+/*
+ * Find the column of a table that has a name, by its first place in the list.
+ */
+int
+wa_table_column(const WaTable *table, const char *name)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (strcmp(table->columns[i].name, name) == 0)
+			return i;
+	elog(ERROR, "table %s has no column %s", table->name, name);
 }
 
 /*

@@ -8,8 +8,8 @@
  * for a single row, as most webhooks have, and one for any number of rows,
  * which come as arrays; and the same again for when rows are to be returned.
  *
- * Of several rows with one key only the best is taken, so that no row of a
- * table is touched twice.  Keys go in order, so that two backends that store
+ * Of several rows with one key only the best is taken, or what they are
+ * together, so that no row of a table is touched twice.  Keys go in order, so that two backends that store
  * the same rows wait for, and do not deadlock, each other.  For that, a row
  * that is there already must be locked by the INSERT, and not later.
  *
@@ -106,6 +106,7 @@ static const struct
 	[WA_JSON] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
 	[WA_EMBEDDED] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false,
 	TYPALIGN_INT},
+	[WA_PLACE] = {NULL},		/* is not stored */
 };
 
 static List *store_one(WaStore *store, int t, const WaRows *rows,
@@ -134,9 +135,7 @@ static char *write_order(const WaTable *table, StoreForm form);
 static char *write_look(const WaTable *table);
 static void append_columns(StringInfo sql, const WaTable *table,
 						   const char *prefix);
-static void append_values(StringInfo sql, const WaTable *table, bool one);
-static void append_value(StringInfo sql, const WaTable *table, bool one,
-						 const char *name, const char *value);
+static void append_values(StringInfo sql, const WaTable *table);
 static void append_settled(StringInfo sql, const WaTable *table);
 static void append_settled_column(StringInfo sql, const WaTable *table,
 								  const char *name);
@@ -162,7 +161,7 @@ wa_store_create(const WaTable *tables, int ntables)
 	{
 		StoreTable *queries = &store->queries[t];
 
-		for (int i = 0; i < tables[t].ncolumns; i++)
+		for (int i = 0; i < tables[t].ncolumns && !tables[t].unstored; i++)
 		{
 			if (is_listed_before(&tables[t], i))
 				continue;
@@ -185,13 +184,15 @@ wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored)
 
 	for (int t = 0; t < store->ntables; t++)
 	{
+		WaRows		folded = rows[t];
+
 		nstored[t] = 0;
-		if (rows[t].nrows == 0)
-			continue;
-		if (rows[t].nrows == 1)
-			calls = store_one(store, t, &rows[t], &nstored[t], calls);
-		else
-			calls = store_many(store, t, &rows[t], &nstored[t], calls);
+		if (folded.nrows > 1 && store->tables[t].folds)
+			folded = wa_fold(&store->tables[t], &rows[t]);
+		if (folded.nrows == 1)
+			calls = store_one(store, t, &folded, &nstored[t], calls);
+		else if (folded.nrows > 1)
+			calls = store_many(store, t, &folded, &nstored[t], calls);
 	}
 	if (calls != NIL)
 		call_hooks(store, calls);
@@ -514,7 +515,7 @@ write_insert(const WaTable *table, StoreForm form)
 	appendStringInfoString(&sql, ") SELECT ");
 	if (!form.one)
 		appendStringInfo(&sql, "DISTINCT ON (%s) ", table->key);
-	append_values(&sql, table, form.one);
+	append_values(&sql, table);
 	append_source(&sql, table, form);
 	if (!form.one)
 		appendStringInfo(&sql, " ORDER BY %s, %s", table->key,
@@ -543,7 +544,7 @@ write_settle(const WaTable *table, StoreForm form)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH new AS (SELECT ");
-	append_values(&sql, table, form.one);
+	append_values(&sql, table);
 	append_source(&sql, table, form);
 
 	appendStringInfoString(&sql, "), old AS MATERIALIZED (SELECT ");
@@ -616,7 +617,7 @@ write_order(const WaTable *table, StoreForm form)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT k.ord FROM (SELECT ");
-	append_values(&sql, table, form.one);
+	append_values(&sql, table);
 	appendStringInfoString(&sql, ", r.ord");
 	append_source(&sql, table, form);
 	appendStringInfoString(&sql, ") k ORDER BY ");
@@ -674,7 +675,7 @@ append_columns(StringInfo sql, const WaTable *table, const char *prefix)
  * Append what they are in a row r that comes in, alone or among others.
  */
 static void
-append_values(StringInfo sql, const WaTable *table, bool one)
+append_values(StringInfo sql, const WaTable *table)
 {
 	const char *separator = "";
 
@@ -684,25 +685,13 @@ append_values(StringInfo sql, const WaTable *table, bool one)
 
 		if (is_listed_before(table, i) || table->columns[i].unstored)
 			continue;
-		appendStringInfoString(sql, separator);
-		append_value(sql, table, one, name, psprintf("r.%s", name));
+		appendStringInfo(sql, "%sr.%s", separator, name);
 		separator = ", ";
 	}
 	for (const WaComputed *c = table->computed; c && c->name; c++)
 	{
-		appendStringInfoString(sql, ", ");
-		append_value(sql, table, one, c->name, c->value);
+		appendStringInfo(sql, ", %s AS %s", c->value, c->name);
 	}
-}
-
-static void
-append_value(StringInfo sql, const WaTable *table, bool one, const char *name,
-			 const char *value)
-{
-	for (const WaComputed *m = table->merged; !one && m && m->name; m++)
-		if (strcmp(m->name, name) == 0)
-			value = m->value;
-	appendStringInfo(sql, "%s AS %s", value, name);
 }
 
 /*

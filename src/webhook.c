@@ -595,11 +595,16 @@ file_document(Jsonb *document, bool deferred_is_ours)
 static WaRows *
 shred_document(Jsonb **document, const WebhookKind **kind)
 {
+	WaRows	   *rows;
+
 	make_kinds();
 	*kind = is_foreign(*document) ? &foreign : &ours;
 	if (*kind == &ours)
 		*document = make_whole(*document);
-	return wa_shred((*kind)->shredder, *document);
+	rows = wa_shred((*kind)->shredder, *document);
+	if (*kind == &ours)
+		wa_people_meet(ours.tables, rows);
+	return rows;
 }
 
 /*
@@ -613,8 +618,8 @@ count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
 	{
 		const WaTable *table = &kind->tables[t];
 
-		/* contacts are named, again and again; they are not what is told */
-		if (table->filing == WA_MAY || strcmp(table->name, "contacts") == 0)
+		/* people are named, again and again; they are not what is told */
+		if (table->filing == WA_MAY || table->uncounted)
 			continue;
 		if (strcmp(table->name, "messages") == 0)
 			filed->messages += nstored[t];

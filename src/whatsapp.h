@@ -41,7 +41,9 @@ typedef enum WaType
 	WA_FIRST_TIME,				/* or the earliest */
 	WA_BOOL,					/* true or false */
 	WA_JSON,					/* whatever it is */
-	WA_EMBEDDED					/* a string that is a JSON document */
+	WA_EMBEDDED,				/* a string that is a JSON document */
+	WA_PLACE					/* of an object: where it is in memory, to
+								 * tell it from others */
 } WaType;
 
 typedef struct WaColumn
@@ -53,6 +55,8 @@ typedef struct WaColumn
 	WaType		type;
 	bool		required;		/* there is no row without it */
 	bool		unstored;		/* it is for what is computed, see below */
+	const char *newest_by;		/* the column that says how new it is, if rows
+								 * are folded; see fold.c */
 } WaColumn;
 
 /* A column that is computed: SQL over a row named r */
@@ -72,7 +76,7 @@ typedef enum WaFiling
 								 * object was not filed elsewhere */
 } WaFiling;
 
-#define WA_MAX_PATHS	5		/* with the NULL */
+#define WA_MAX_PATHS	18		/* with the NULL */
 
 typedef struct WaTable
 {
@@ -86,14 +90,15 @@ typedef struct WaTable
 	const char *const *other_types; /* or is none of these */
 	int			ncolumns;
 	const WaColumn *columns;
+	bool		unstored;		/* its rows are for people.c */
+	bool		uncounted;		/* and these are no news by themselves */
 
 	/* how store.c puts the rows into the table; SQL over a row named r */
 	const WaComputed *computed; /* further columns, or NULL */
 	const char *where;			/* which rows to take, or NULL for all */
 	const char *key;			/* unique columns of the table */
 	const char *best_first;		/* which of several rows of one key to take */
-	const WaComputed *merged;	/* columns that are not simply those of that
-								 * row, or NULL */
+	bool		folds;			/* several are made one before; see fold.c */
 	const char *on_conflict;	/* what to do if the key is there already */
 	bool		keeps_losers;	/* then find out which is best, and keep the
 								 * element of the other in whatsapp.events */
@@ -106,6 +111,17 @@ typedef struct WaTable
 	const char *content_hook;	/* and for those that something better took, */
 	const char *content;		/* if this is so of the row t; or NULL */
 } WaTable;
+
+/*
+ * The first of the tables: who is named in a webhook, and what people.c makes
+ * of that.
+ */
+enum
+{
+	WA_SIGHTINGS,
+	WA_CORRESPONDENTS,
+	WA_CONTACT_SIGHTINGS
+};
 
 /* A part of a webhook that may come without the rest around it */
 typedef struct WaPart
@@ -244,7 +260,7 @@ typedef struct WaClaimed
  * A query of ours, and its plan once it has been executed.
  */
 #define WA_MAX_PARAMS	64
-#define WA_MAX_KEYS		4		/* columns of a table's key */
+#define WA_MAX_KEYS		6		/* columns of a table's key */
 
 typedef struct WaQuery
 {
@@ -345,6 +361,14 @@ extern WaShredder *wa_shredder_create(const WaTable *tables, int ntables,
 									  const char *const *understood);
 extern const WaNode *wa_shredder_root(const WaShredder *shredder);
 extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
+extern int	wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source);
+extern int	wa_table_column(const WaTable *table, const char *name);
+
+/* in people.c */
+extern void wa_people_meet(const WaTable *tables, WaRows *rows);
+
+/* in fold.c */
+extern WaRows wa_fold(const WaTable *table, const WaRows *rows);
 
 /* in query.c */
 extern void wa_connect(void);

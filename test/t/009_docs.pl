@@ -124,7 +124,7 @@ BEGIN
 			RETURN NEXT field || ' ' || name;
 		END IF;
 	END LOOP;
-	FOR name IN SELECT DISTINCT table_name FROM whatsapp.webhook_paths() LOOP
+	FOR name IN SELECT table_name FROM whatsapp.webhook_paths() UNION VALUES ('correspondents'), ('contact_sightings') LOOP
 		EXECUTE format('DELETE FROM whatsapp.%I', name);
 	END LOOP;
 END \$\$;

@@ -25,7 +25,7 @@ my @states = qw(messages statuses reactions media call_events groups
 
 # Contacts were seen at the time of a webhook, which is that of the latest of
 # all that it tells; and an event may be what is left of a whole change.
-my @tables = (@states, 'contacts', 'events');
+my @tables = (@states, 'correspondents', 'contact_sightings', 'contact_changes', 'events');
 
 # What is said of all that is in a webhook need not be in an element
 my @envelope = qw(object entry.id entry.time entry.changes.field
@@ -673,7 +673,7 @@ is( $node->safe_psql(
 		'postgres',
 		"BEGIN; SELECT test.file(b.body) FROM $one; $missed;
 		 UPDATE whatsapp.messages SET element = jsonb_set(element, '{text,body}', '\"else\"'); $missed;
-		 DELETE FROM whatsapp.contacts; DELETE FROM whatsapp.events; $missed"),
+		 DELETE FROM whatsapp.correspondents; DELETE FROM whatsapp.events; $missed"),
 	"\n0\n2\n6",
 	'what is taken away is missed');
 

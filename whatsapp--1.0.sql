@@ -2903,6 +2903,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.forget(text, text) IS 'removes all that is known of a person, by one number of ours: messages from and to them, what is queued, what webhooks told, those that are kept as they came, and that they were ever seen. What is of others, too, is kept without what names them, but for webhooks that were kept as they came: those that name them go. Says of how many rows. Tables of yours, and what others have written of them, are not touched, nor is what Meta has. Error object_in_use while a message to them is being sent. The person is given as whatsapp.find_contact() takes it';
 
+CREATE FUNCTION whatsapp.forget(contact whatsapp.contacts,
+	OUT table_name text, OUT removed bigint, OUT blanked bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT f.table_name, f.removed, f.blanked
+	FROM whatsapp.forget(contact.phone_number_id, contact.contact_key) f;
+END $$;
+COMMENT ON FUNCTION whatsapp.forget(whatsapp.contacts) IS 'the same for a row of whatsapp.contacts';
+
 ------------------------------------------------------------------------------
 -- 4. Outbox
 --

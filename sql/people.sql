@@ -279,6 +279,11 @@ SELECT count(*) FROM whatsapp.webhooks WHERE convert_from(body, 'UTF8') LIKE '%r
 DELETE FROM whatsapp.webhooks;
 CALL forget_all();
 
+-- by a row of contacts
+SELECT says('x1', '10:00', 'hello', '15551230001', 'US.1');
+SELECT f.* FROM whatsapp.contacts c, whatsapp.forget(c) f WHERE c.wa_id = '15551230001';
+SELECT count(*) FROM whatsapp.correspondents;
+
 -- what is said of who had a phone number before does not hit who has it now
 SELECT tell('{"contacts":[{"wa_id":"15551230001","profile":{"name":"Old"}}],"messages":[{"id":"s1","from":"15551230001","timestamp":"' || at('10:00') || '"}]}');
 SELECT tell('{"messages":[{"id":"s2","from":"15551230009","timestamp":"' || at('11:00') || '","type":"system","system":{"type":"user_changed_number","wa_id":"15551230001"}}]}');

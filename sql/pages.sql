@@ -62,7 +62,8 @@ BEGIN
 	-- once to have all plans, and once to count
 	EXECUTE query;
 	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
-	nrows := plan #> '{0,Plan,Actual Rows}';
+	-- (since PostgreSQL 18 with a fraction)
+	nrows := (plan #>> '{0,Plan,Actual Rows}')::numeric;
 	npages := (plan #>> '{0,Plan,Shared Hit Blocks}')::bigint + (plan #>> '{0,Plan,Shared Read Blocks}')::bigint;
 END $$;
 CREATE TABLE count (what text, size text, nrows bigint, npages bigint);

@@ -2532,7 +2532,7 @@ COMMENT ON COLUMN whatsapp.conversations.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.conversations.contact_key IS 'the person, as in whatsapp.contacts; of a group, group: and its id';
 COMMENT ON COLUMN whatsapp.conversations.group_id IS 'the group, if it is one';
 COMMENT ON COLUMN whatsapp.conversations.name IS 'name of the person, or subject of the group';
-COMMENT ON COLUMN whatsapp.conversations.last_message_at IS 'time of the last message, as Meta tells it';
+COMMENT ON COLUMN whatsapp.conversations.last_message_at IS 'time of the last message, as Meta tells it; of somebody whose phone number is another''s now, it may be that of an earlier one';
 COMMENT ON COLUMN whatsapp.conversations.last_message_id IS 'the last message (wamid)';
 COMMENT ON COLUMN whatsapp.conversations.last_words IS 'what a person would read of it, as edited last; NULL if it has no words, or was revoked';
 COMMENT ON COLUMN whatsapp.conversations.last_direction IS 'inbound or outbound, as seen from us';

@@ -107,7 +107,13 @@ BEGIN
 	UNION ALL
 	SELECT 'WRONG last message ' || c.phone_number_id || ' ' || c.contact_key || ' ' || c.last_message_id
 	FROM whatsapp.conversations c
-	WHERE NOT EXISTS (SELECT FROM whatsapp.messages m WHERE (m.phone_number_id, m.message_id, m.sent_at) = (c.phone_number_id, c.last_message_id, c.last_message_at));
+	-- (of a phone number that went to somebody else, only the newest moment is kept)
+	WHERE NOT EXISTS (
+		SELECT FROM whatsapp.messages m
+		WHERE (m.phone_number_id, m.message_id) = (c.phone_number_id, c.last_message_id)
+			AND (m.sent_at = c.last_message_at
+				OR m.sent_at > c.last_message_at AND EXISTS (
+					SELECT FROM whatsapp.contact_ids(c.phone_number_id, c.contact_key) i WHERE i.is_shared OR i.until < 'infinity')));
 END $$;
 
 -- files events as a plan says: of each body the events whose changes it has, or

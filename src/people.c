@@ -154,15 +154,20 @@ typedef struct Moment
 
 typedef struct PeopleState
 {
-	int			columns[NTOLD]; /* where they are in a row that is read, */
-	int			made[NMADE];	/* and in those that are made */
-	int			seen[NSEEN];
 	const WaTable *tables;
 	WaRows	   *rows;
 	Moment	   *moments;		/* in order */
 	int			nmoments;
 } PeopleState;
 
+/* Where the columns are in their tables, found once in a backend's life */
+static int	told_columns[NTOLD];
+static int	made_columns[NMADE];
+static int	seen_columns[NSEEN];
+static bool columns_are_found = false;
+
+static void find_columns(const WaTable *table, const char *const *wanted,
+						 int nwanted, int *columns);
 static void find_moments(PeopleState *state);
 static void add_moments(PeopleState *state, const Sighting *sighting,
 						const Person *person);
@@ -175,23 +180,22 @@ static void meet_recipient(PeopleState *state, const Sighting *sighting);
 static void meet_other_side(PeopleState *state, const Sighting *sighting);
 static void meet_changed(PeopleState *state, const Sighting *sighting);
 static Sighting sighting_at(const PeopleState *state, int r);
-static const Datum *told(const PeopleState *state, const Sighting *sighting,
+static const Datum *told(const Sighting *sighting,
 						 Told what);
-static text *told_text(const PeopleState *state, const Sighting *sighting,
+static text *told_text(const Sighting *sighting,
 					   Told what);
-static TimestampTz told_time(const PeopleState *state,
-							 const Sighting *sighting, Told what);
-static bool told_word(const PeopleState *state, const Sighting *sighting,
+static TimestampTz told_time(const Sighting *sighting, Told what);
+static bool told_word(const Sighting *sighting,
 					  Told what, const char *word);
-static bool is_status(const PeopleState *state, const Sighting *sighting);
-static bool is_two_sided(const PeopleState *state, const Sighting *sighting);
-static bool is_change(const PeopleState *state, const Sighting *sighting);
-static bool is_ours(const PeopleState *state, const Sighting *sighting);
-static Person person_of(const PeopleState *state, const Sighting *sighting);
-static Person person_told(const PeopleState *state, const Sighting *sighting,
+static bool is_status(const Sighting *sighting);
+static bool is_two_sided(const Sighting *sighting);
+static bool is_change(const Sighting *sighting);
+static bool is_ours(const Sighting *sighting);
+static Person person_of(const Sighting *sighting);
+static Person person_told(const Sighting *sighting,
 						  Told wa_id, Told user_id, Told parent_id);
 static void complete_by_thread(Person *person, Person thread);
-static bool is_group(const PeopleState *state, const Sighting *sighting,
+static bool is_group(const Sighting *sighting,
 					 const text *id);
 static text *without_plus(text *wa_id);
 static bool same_digits(const text *a, const text *b);
@@ -224,15 +228,15 @@ wa_people_meet(const WaTable *tables, WaRows *rows)
 
 	if (nsightings == 0)
 		return;
-	for (int i = 0; i < NTOLD; i++)
-		state.columns[i] = wa_table_column(&tables[WA_SIGHTINGS], names[i]);
-
-	for (int i = 0; i < NMADE; i++)
-		state.made[i] = wa_table_column(&tables[WA_CORRESPONDENTS],
-										made_names[i]);
-	for (int i = 0; i < NSEEN; i++)
-		state.seen[i] = wa_table_column(&tables[WA_CONTACT_SIGHTINGS],
-										seen_names[i]);
+	if (!columns_are_found)
+	{
+		find_columns(&tables[WA_SIGHTINGS], names, NTOLD, told_columns);
+		find_columns(&tables[WA_CORRESPONDENTS], made_names, NMADE,
+					 made_columns);
+		find_columns(&tables[WA_CONTACT_SIGHTINGS], seen_names, NSEEN,
+					 seen_columns);
+		columns_are_found = true;
+	}
 
 	find_moments(&state);
 	for (int r = 0; r < nsightings; r++)
@@ -243,6 +247,14 @@ wa_people_meet(const WaTable *tables, WaRows *rows)
 		meet(&state, &sighting);
 	}
 	rows[WA_SIGHTINGS].nrows = 0;
+}
+
+static void
+find_columns(const WaTable *table, const char *const *wanted, int nwanted,
+			 int *columns)
+{
+	for (int i = 0; i < nwanted; i++)
+		columns[i] = wa_table_column(table, wanted[i]);
 }
 
 /*
@@ -262,10 +274,10 @@ find_moments(PeopleState *state)
 		Person		person;
 
 		/* a message that tells of a change is none of theirs */
-		if (is_change(state, &sighting) &&
-			told(state, &sighting, CHANGE) != NULL)
+		if (is_change(&sighting) &&
+			told(&sighting, CHANGE) != NULL)
 			continue;
-		person = person_of(state, &sighting);
+		person = person_of(&sighting);
 		add_moments(state, &sighting, &person);
 	}
 	if (state->nmoments == 0)
@@ -288,12 +300,12 @@ static void
 add_moments(PeopleState *state, const Sighting *sighting,
 			const Person *person)
 {
-	const Datum *place = told(state, sighting, PLACE);
+	const Datum *place = told(sighting, PLACE);
 	Moment		moment = {
 		.place = place ? (JsonbContainer *) DatumGetPointer(*place) : NULL,
 		.id = person->user_id ? person->user_id : person->wa_id,
 		.is_key = true,
-		.first = told_time(state, sighting, AT)
+		.first = told_time(sighting, AT)
 	};
 
 	moment.last = moment.first;
@@ -351,11 +363,11 @@ find_moment(const PeopleState *state, const void *place, const text *id,
 static void
 meet(PeopleState *state, const Sighting *sighting)
 {
-	if (is_change(state, sighting))
+	if (is_change(sighting))
 		meet_changed(state, sighting);
-	else if (is_status(state, sighting))
+	else if (is_status(sighting))
 		meet_recipient(state, sighting);
-	else if (is_two_sided(state, sighting))
+	else if (is_two_sided(sighting))
 		meet_other_side(state, sighting);
 	else
 		meet_told(state, sighting);
@@ -367,10 +379,10 @@ meet(PeopleState *state, const Sighting *sighting)
 static void
 meet_told(PeopleState *state, const Sighting *sighting)
 {
-	const Datum *place = told(state, sighting, PLACE);
+	const Datum *place = told(sighting, PLACE);
 	const void *value = place ? DatumGetPointer(*place) : NULL;
-	Person		person = person_of(state, sighting);
-	Times		times = {.at = told_time(state, sighting, AT)};
+	Person		person = person_of(sighting);
+	Times		times = {.at = told_time(sighting, AT)};
 
 	if (times.at == 0)
 	{
@@ -382,7 +394,7 @@ meet_told(PeopleState *state, const Sighting *sighting)
 			moment = find_moment(state, value, person.wa_id, false);
 		times.first = moment ? moment->first : 0;
 		times.at = moment ? moment->last :
-			told_time(state, sighting, WEBHOOK_AT);
+			told_time(sighting, WEBHOOK_AT);
 		times.beside_at = times.at;
 	}
 	add_person(state, sighting, &person, &times);
@@ -394,11 +406,11 @@ meet_told(PeopleState *state, const Sighting *sighting)
 static void
 meet_recipient(PeopleState *state, const Sighting *sighting)
 {
-	Person		person = person_of(state, sighting);
-	Times		times = {.at = told_time(state, sighting, AT)};
+	Person		person = person_of(sighting);
+	Times		times = {.at = told_time(sighting, AT)};
 
-	if (told_word(state, sighting, ORIGIN, "referral_conversion"))
-		times.free_until = told_time(state, sighting, EXPIRATION);
+	if (told_word(sighting, ORIGIN, "referral_conversion"))
+		times.free_until = told_time(sighting, EXPIRATION);
 	add_person(state, sighting, &person, &times);
 }
 
@@ -408,31 +420,31 @@ meet_recipient(PeopleState *state, const Sighting *sighting)
 static void
 meet_other_side(PeopleState *state, const Sighting *sighting)
 {
-	Person		person = person_of(state, sighting);
-	TimestampTz at = told_time(state, sighting, AT);
-	bool		ours = is_ours(state, sighting);
-	bool		is_call = told(state, sighting, CALL) != NULL ||
-	told(state, sighting, DIRECTION) != NULL;
-	bool		is_note = told_word(state, sighting, TYPE, "edit") ||
-	told_word(state, sighting, TYPE, "revoke");
-	bool		is_system = told_word(state, sighting, TYPE, "system");
-	text	   *group_id = told_text(state, sighting, GROUP_ID);
+	Person		person = person_of(sighting);
+	TimestampTz at = told_time(sighting, AT);
+	bool		ours = is_ours(sighting);
+	bool		is_call = told(sighting, CALL) != NULL ||
+	told(sighting, DIRECTION) != NULL;
+	bool		is_note = told_word(sighting, TYPE, "edit") ||
+	told_word(sighting, TYPE, "revoke");
+	bool		is_system = told_word(sighting, TYPE, "system");
+	text	   *group_id = told_text(sighting, GROUP_ID);
 	Times		times = {.at = at};
 	Times		conversation = {.at = at};
 
 	/* what is told of another message is none */
-	if (!is_call && !is_note && !told_word(state, sighting, TYPE, "reaction"))
+	if (!is_call && !is_note && !told_word(sighting, TYPE, "reaction"))
 	{
 		conversation.message_at = at;
 		if (ours && !is_system)
 			conversation.outbound_at = at;
 	}
 	if (!ours && !is_note && !is_system &&
-		(!is_call || told_word(state, sighting, CALL, "connect") ||
-		 told_word(state, sighting, CALL, "call_created")))
+		(!is_call || told_word(sighting, CALL, "connect") ||
+		 told_word(sighting, CALL, "call_created")))
 	{
 		conversation.inbound_at = at;
-		if (told(state, sighting, AD) != NULL)
+		if (told(sighting, AD) != NULL)
 			conversation.referral_at = at;
 	}
 
@@ -454,30 +466,30 @@ meet_changed(PeopleState *state, const Sighting *sighting)
 {
 	Person		old = {0};
 	Person		new = {0};
-	TimestampTz at = told_time(state, sighting, AT);
+	TimestampTz at = told_time(sighting, AT);
 	Times		times = {.at = at};
-	bool		is_message = is_two_sided(state, sighting) ||
-	told_word(state, sighting, TYPE, "system");
+	bool		is_message = is_two_sided(sighting) ||
+	told_word(sighting, TYPE, "system");
 
 	/* as a message it is in a conversation if it is from somebody */
-	if (is_two_sided(state, sighting))
+	if (is_two_sided(sighting))
 		times.message_at = at;
 
-	old.user_id = told_text(state, sighting, OLD_USER_ID);
-	old.parent_id = told_text(state, sighting, OLD_PARENT_ID);
+	old.user_id = told_text(sighting, OLD_USER_ID);
+	old.parent_id = told_text(sighting, OLD_PARENT_ID);
 	if (is_message)
 	{
-		text	   *beside = told_text(state, sighting, SENDER_USER_ID);
+		text	   *beside = told_text(sighting, SENDER_USER_ID);
 
-		new = person_told(state, sighting, NEW_WA_ID, NEW_USER_ID,
+		new = person_told(sighting, NEW_WA_ID, NEW_USER_ID,
 						  NEW_PARENT_ID);
-		old.wa_id = without_plus(told_text(state, sighting, SENDER));
+		old.wa_id = without_plus(told_text(sighting, SENDER));
 		if (old.user_id == NULL && beside != NULL &&
 			!(new.user_id != NULL && same_text(beside, new.user_id)))
 			old.user_id = beside;
 	}
 	else
-		new = person_told(state, sighting, WA_ID, USER_ID, PARENT_ID);
+		new = person_told(sighting, WA_ID, USER_ID, PARENT_ID);
 	add_person(state, sighting, &old, &times);
 	add_person(state, sighting, &new, &times);
 }
@@ -501,65 +513,65 @@ sighting_at(const PeopleState *state, int r)
 }
 
 static const Datum *
-told(const PeopleState *state, const Sighting *sighting, Told what)
+told(const Sighting *sighting, Told what)
 {
-	int			i = state->columns[what];
+	int			i = told_columns[what];
 
 	return sighting->nulls[i] ? NULL : &sighting->values[i];
 }
 
 static text *
-told_text(const PeopleState *state, const Sighting *sighting, Told what)
+told_text(const Sighting *sighting, Told what)
 {
-	const Datum *value = told(state, sighting, what);
+	const Datum *value = told(sighting, what);
 
 	return value ? DatumGetTextPP(*value) : NULL;
 }
 
 static TimestampTz
-told_time(const PeopleState *state, const Sighting *sighting, Told what)
+told_time(const Sighting *sighting, Told what)
 {
-	const Datum *value = told(state, sighting, what);
+	const Datum *value = told(sighting, what);
 
 	return value ? DatumGetTimestampTz(*value) : 0;
 }
 
 static bool
-told_word(const PeopleState *state, const Sighting *sighting, Told what,
+told_word(const Sighting *sighting, Told what,
 		  const char *word)
 {
-	const text *value = told_text(state, sighting, what);
+	const text *value = told_text(sighting, what);
 
 	return value != NULL && VARSIZE_ANY_EXHDR(value) == strlen(word) &&
 		memcmp(VARDATA_ANY(value), word, strlen(word)) == 0;
 }
 
 static bool
-is_status(const PeopleState *state, const Sighting *sighting)
+is_status(const Sighting *sighting)
 {
-	return told(state, sighting, RECIPIENT) != NULL ||
-		told(state, sighting, RECIPIENT_USER_ID) != NULL ||
-		told(state, sighting, MEMBER) != NULL ||
-		told(state, sighting, MEMBER_USER_ID) != NULL;
+	return told(sighting, RECIPIENT) != NULL ||
+		told(sighting, RECIPIENT_USER_ID) != NULL ||
+		told(sighting, MEMBER) != NULL ||
+		told(sighting, MEMBER_USER_ID) != NULL;
 }
 
 static bool
-is_two_sided(const PeopleState *state, const Sighting *sighting)
+is_two_sided(const Sighting *sighting)
 {
-	return told(state, sighting, SENDER) != NULL ||
-		told(state, sighting, SENDER_USER_ID) != NULL ||
-		told(state, sighting, ADDRESSEE) != NULL ||
-		told(state, sighting, ADDRESSEE_USER_ID) != NULL;
+	return told(sighting, SENDER) != NULL ||
+		told(sighting, SENDER_USER_ID) != NULL ||
+		told(sighting, ADDRESSEE) != NULL ||
+		told(sighting, ADDRESSEE_USER_ID) != NULL;
 }
 
 static bool
-is_change(const PeopleState *state, const Sighting *sighting)
+is_change(const Sighting *sighting)
 {
-	return told_word(state, sighting, CHANGE, "user_changed_number") ||
-		told_word(state, sighting, CHANGE, "user_changed_user_id") ||
-		told_word(state, sighting, CHANGE, "customer_changed_number") ||
-		(told(state, sighting, OLD_USER_ID) != NULL &&
-		 !is_two_sided(state, sighting));
+	return told_word(sighting, CHANGE, "user_changed_number") ||
+		told_word(sighting, CHANGE, "user_changed_user_id") ||
+		told_word(sighting, CHANGE, "customer_changed_number") ||
+		(told(sighting, OLD_USER_ID) != NULL &&
+		 !is_two_sided(sighting));
 }
 
 /*
@@ -567,60 +579,60 @@ is_change(const PeopleState *state, const Sighting *sighting)
  * addressed is not us, as Meta does not say that of what comes to us.
  */
 static bool
-is_ours(const PeopleState *state, const Sighting *sighting)
+is_ours(const Sighting *sighting)
 {
-	const text *display = told_text(state, sighting, DISPLAY);
+	const text *display = told_text(sighting, DISPLAY);
 
-	if (same_digits(told_text(state, sighting, SENDER), display))
+	if (same_digits(told_text(sighting, SENDER), display))
 		return true;
-	if (same_digits(told_text(state, sighting, ADDRESSEE), display))
+	if (same_digits(told_text(sighting, ADDRESSEE), display))
 		return false;
-	if (told(state, sighting, DIRECTION) != NULL)
-		return told_word(state, sighting, DIRECTION, "BUSINESS_INITIATED");
-	return told(state, sighting, ADDRESSEE) != NULL ||
-		told(state, sighting, ADDRESSEE_USER_ID) != NULL;
+	if (told(sighting, DIRECTION) != NULL)
+		return told_word(sighting, DIRECTION, "BUSINESS_INITIATED");
+	return told(sighting, ADDRESSEE) != NULL ||
+		told(sighting, ADDRESSEE_USER_ID) != NULL;
 }
 
 /*
  * Who is named in a row, other than by a change?
  */
 static Person
-person_of(const PeopleState *state, const Sighting *sighting)
+person_of(const Sighting *sighting)
 {
 	Person		person;
 
-	if (is_status(state, sighting))
+	if (is_status(sighting))
 	{
-		Person		member = person_told(state, sighting, MEMBER,
+		Person		member = person_told(sighting, MEMBER,
 										 MEMBER_USER_ID, MEMBER_PARENT_ID);
 
-		person = person_told(state, sighting, RECIPIENT, RECIPIENT_USER_ID,
+		person = person_told(sighting, RECIPIENT, RECIPIENT_USER_ID,
 							 RECIPIENT_PARENT_ID);
 		if (member.wa_id != NULL || member.user_id != NULL)
 			return member;
-		if (told_word(state, sighting, RECIPIENT_TYPE, "group"))
+		if (told_word(sighting, RECIPIENT_TYPE, "group"))
 			person.wa_id = NULL;
 		return person;
 	}
-	if (!is_two_sided(state, sighting))
+	if (!is_two_sided(sighting))
 	{
-		person = person_told(state, sighting, WA_ID, USER_ID, PARENT_ID);
-		person.name = told_text(state, sighting, NAME);
-		person.username = told_text(state, sighting, USERNAME);
+		person = person_told(sighting, WA_ID, USER_ID, PARENT_ID);
+		person.name = told_text(sighting, NAME);
+		person.username = told_text(sighting, USERNAME);
 		return person;
 	}
 
-	if (is_ours(state, sighting))
+	if (is_ours(sighting))
 	{
-		person = person_told(state, sighting, ADDRESSEE, ADDRESSEE_USER_ID,
+		person = person_told(sighting, ADDRESSEE, ADDRESSEE_USER_ID,
 							 ADDRESSEE_PARENT_ID);
-		if (told_word(state, sighting, RECIPIENT_TYPE, "group"))
+		if (told_word(sighting, RECIPIENT_TYPE, "group"))
 			person.wa_id = NULL;
 	}
 	else
-		person = person_told(state, sighting, SENDER, SENDER_USER_ID,
+		person = person_told(sighting, SENDER, SENDER_USER_ID,
 							 SENDER_PARENT_ID);
-	complete_by_thread(&person, person_told(state, sighting, THREAD_ID,
+	complete_by_thread(&person, person_told(sighting, THREAD_ID,
 											THREAD_USER_ID, THREAD_PARENT_ID));
 	return person;
 }
@@ -653,20 +665,20 @@ complete_by_thread(Person *person, Person thread)
  * Somebody who is told by three columns.
  */
 static Person
-person_told(const PeopleState *state, const Sighting *sighting, Told wa_id,
+person_told(const Sighting *sighting, Told wa_id,
 			Told user_id, Told parent_id)
 {
 	Person		person = {
-		.wa_id = without_plus(told_text(state, sighting, wa_id)),
-		.user_id = told_text(state, sighting, user_id),
-		.parent_id = told_text(state, sighting, parent_id)
+		.wa_id = without_plus(told_text(sighting, wa_id)),
+		.user_id = told_text(sighting, user_id),
+		.parent_id = told_text(sighting, parent_id)
 	};
 
 	/* we are nobody, nor is a group */
-	if (same_digits(person.wa_id, told_text(state, sighting, DISPLAY)) ||
-		is_group(state, sighting, person.wa_id))
+	if (same_digits(person.wa_id, told_text(sighting, DISPLAY)) ||
+		is_group(sighting, person.wa_id))
 		person.wa_id = NULL;
-	if (is_group(state, sighting, person.user_id))
+	if (is_group(sighting, person.user_id))
 		person.user_id = NULL;
 	return person;
 }
@@ -676,9 +688,9 @@ person_told(const PeopleState *state, const Sighting *sighting, Told wa_id,
  * person, as keys of groups begin like it?
  */
 static bool
-is_group(const PeopleState *state, const Sighting *sighting, const text *id)
+is_group(const Sighting *sighting, const text *id)
 {
-	const text *group_id = told_text(state, sighting, GROUP_ID);
+	const text *group_id = told_text(sighting, GROUP_ID);
 
 	if (id == NULL)
 		return false;
@@ -786,9 +798,9 @@ static MadeRow
 add_correspondent(PeopleState *state, const Sighting *sighting,
 				  const text *key, const char *kind, const Times *times)
 {
-	MadeRow		row = add_row(state, sighting, WA_CORRESPONDENTS, state->made);
+	MadeRow		row = add_row(state, sighting, WA_CORRESPONDENTS, made_columns);
 
-	set_text(&row, MADE_NUMBER, told_text(state, sighting, NUMBER));
+	set_text(&row, MADE_NUMBER, told_text(sighting, NUMBER));
 	set_text(&row, MADE_KEY, key);
 	set_text(&row, MADE_KIND, cstring_to_text(kind));
 	set_time(&row, MADE_FIRST_SEEN, first_of(times));
@@ -810,8 +822,8 @@ add_sighting(PeopleState *state, const Sighting *sighting, const text *key,
 
 	if (value == NULL)
 		return;
-	row = add_row(state, sighting, WA_CONTACT_SIGHTINGS, state->seen);
-	set_text(&row, SEEN_NUMBER, told_text(state, sighting, NUMBER));
+	row = add_row(state, sighting, WA_CONTACT_SIGHTINGS, seen_columns);
+	set_text(&row, SEEN_NUMBER, told_text(sighting, NUMBER));
 	set_text(&row, SEEN_KEY, key);
 	set_text(&row, SEEN_KIND, cstring_to_text(kind));
 	set_text(&row, SEEN_VALUE, value);

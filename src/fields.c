@@ -236,16 +236,18 @@ static const WaColumn contact_element_columns[] =
  * Who somebody was before, and is now.  That a phone number is another one is
  * told as such; of another BSUID, the number beside it may be either.
  */
-#define CHANGE_COMPUTED \
-	{"old_wa_id", "coalesce(CASE WHEN r.word OPERATOR(pg_catalog.<>)" \
-	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.sender, '+') END, '')"}, \
-	{"old_user_id", "coalesce(r.previous, CASE WHEN r.sender_user_id" \
-	" OPERATOR(pg_catalog.<>) r.current THEN r.sender_user_id END, '')"}, \
-	{"new_wa_id", "coalesce(CASE WHEN r.word OPERATOR(pg_catalog.<>)" \
-	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.new_phone, '+') END, '')"}, \
-	{"new_user_id", "coalesce(r.current, '')"}, \
-	{"at", "coalesce(r.told_at, '-infinity')"}, \
+static const WaComputed change_computed[] =
+{
+	{"old_wa_id", "coalesce(CASE WHEN r.word OPERATOR(pg_catalog.<>)"
+	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.sender, '+') END, '')"},
+	{"old_user_id", "coalesce(r.previous, CASE WHEN r.sender_user_id"
+	" OPERATOR(pg_catalog.<>) r.current THEN r.sender_user_id END, '')"},
+	{"new_wa_id", "coalesce(CASE WHEN r.word OPERATOR(pg_catalog.<>)"
+	" 'user_changed_user_id' THEN pg_catalog.ltrim(r.new_phone, '+') END, '')"},
+	{"new_user_id", "coalesce(r.current, '')"},
+	{"at", "coalesce(r.told_at, '-infinity')"},
 	{NULL}
+};
 
 static const WaColumn system_change_columns[] =
 {
@@ -270,11 +272,6 @@ static const WaColumn user_id_change_columns[] =
 	{"current", "user_id.current", WA_TEXT, true,.unstored = true},
 	{"new_phone", "new_wa_id", WA_TEXT,.unstored = true},
 	{"told_at", "timestamp", WA_TIME,.unstored = true},
-};
-
-static const WaComputed change_computed[] =
-{
-	CHANGE_COMPUTED
 };
 
 /* somebody must be told before and after, and not to be the same */

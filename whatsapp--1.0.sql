@@ -2439,9 +2439,13 @@ AS $$
 DECLARE
 	number CONSTANT text := conversation_state.phone_number_id;
 	f record;
-	m record;
 	max_messages integer;
 	is_all boolean;
+	-- of the last message
+	body text;
+	wa_id text;
+	user_id text;
+	sent_at timestamptz;
 BEGIN
 	contact_key := CASE kind
 		WHEN 'group' THEN conversation_state.key
@@ -2472,18 +2476,10 @@ BEGIN
 		RETURN;
 	END IF;
 
-	SELECT t.* INTO m FROM whatsapp.thread(number, conversation_state.contact_key, 1) t;
-	last_message_id := m.message_id;
-	last_message_at := f.last_message_at;
-	last_direction := m.direction;
-	last_status := m.status;
-	last_words := (whatsapp.notes(number, m.message_id, m.direction, m.body, m.wa_id, m.user_id, m.sent_at)).words;
-
 	-- mostly a few messages tell; a hundred are enough
 	FOREACH max_messages IN ARRAY ARRAY[20, 100] LOOP
 		WITH newest AS MATERIALIZED (
-			SELECT t.direction, t.type, t.sent_at, t.status,
-				row_number() OVER (ORDER BY coalesce(t.sent_at, '-infinity') DESC, t.message_id DESC) AS n
+			SELECT t.*, row_number() OVER (ORDER BY coalesce(t.sent_at, '-infinity') DESC, t.message_id DESC) AS n
 			FROM whatsapp.thread(number, conversation_state.contact_key, max_messages) t
 		), answer AS (
 			SELECT min(t.n) AS n
@@ -2494,12 +2490,17 @@ BEGIN
 				AND t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system'),
 			min(t.sent_at) FILTER (WHERE t.n < coalesce(a.n, t.n + 1)
 				AND t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system'),
-			bool_or(a.n IS NOT NULL) OR count(*) < max_messages
-		INTO unread, waiting_since, is_all
+			bool_or(a.n IS NOT NULL) OR count(*) < max_messages,
+			max(t.message_id) FILTER (WHERE t.n = 1), max(t.direction) FILTER (WHERE t.n = 1), max(t.status) FILTER (WHERE t.n = 1),
+			max(t.body) FILTER (WHERE t.n = 1), max(t.wa_id) FILTER (WHERE t.n = 1), max(t.user_id) FILTER (WHERE t.n = 1),
+			max(t.sent_at) FILTER (WHERE t.n = 1)
+		INTO unread, waiting_since, is_all, last_message_id, last_direction, last_status, body, wa_id, user_id, sent_at
 		FROM newest t
 		CROSS JOIN answer a;
 		EXIT WHEN is_all;
 	END LOOP;
+	last_message_at := f.last_message_at;
+	last_words := (whatsapp.notes(number, last_message_id, last_direction, body, wa_id, user_id, sent_at)).words;
 
 	IF kind = 'group' THEN
 		group_id := substr(conversation_state.key, 7);
@@ -2509,12 +2510,16 @@ BEGIN
 	ELSE
 		name := f.name;
 		window_until := f.last_inbound_at + interval '24 hours';
-		free_entry_until := greatest(f.free_entry_until, (
-			SELECT t.sent_at + interval '72 hours'
-			FROM whatsapp.thread(number, conversation_state.contact_key, 1000, f.last_referral_at + interval '24 hours') t
-			WHERE t.direction = 'outbound' AND t.sent_at >= f.last_referral_at
-			ORDER BY t.sent_at
-			LIMIT 1));
+		free_entry_until := f.free_entry_until;
+		-- (few come from an ad, and without that all of the thread would be read)
+		IF f.last_referral_at IS NOT NULL THEN
+			free_entry_until := greatest(free_entry_until, (
+				SELECT t.sent_at + interval '72 hours'
+				FROM whatsapp.thread(number, conversation_state.contact_key, 1000, f.last_referral_at + interval '24 hours') t
+				WHERE t.direction = 'outbound' AND t.sent_at >= f.last_referral_at
+				ORDER BY t.sent_at
+				LIMIT 1));
+		END IF;
 		opted_out := whatsapp.wants_no_marketing(number, conversation_state.contact_key);
 	END IF;
 	RETURN NEXT;

@@ -6,12 +6,17 @@
 -- 4. Outbox                   what is to be sent, and what came of it
 -- 5. Errors                   what is to be done about them
 -- 6. The sender               what the background worker asks and tells
--- 7. Dumps and privileges
+-- 7. Roles                    who may do what, and with which numbers
+-- 8. Dumps
 --
 -- Words, codes and names of fields are Meta's; that is why they are text, with
 -- no list of what they may be.
 
 \echo Use "CREATE EXTENSION whatsapp" to load this file. \quit
+
+-- What is not qualified is PostgreSQL's own, whatever there may be in other
+-- schemas.
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
 BEGIN
@@ -42,6 +47,32 @@ COMMENT ON FUNCTION whatsapp.wake_sender() IS 'has the background worker look at
 -- also for those that are not here.
 ------------------------------------------------------------------------------
 
+-- A number remembers where it was given its access token.  So a number that
+-- comes from a dump is known to be a copy, whose messages somebody else may
+-- have sent by now.
+CREATE TABLE whatsapp.installation (
+	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	database oid NOT NULL
+);
+INSERT INTO whatsapp.installation (database)
+SELECT d.oid FROM pg_database d WHERE d.datname = current_database();
+COMMENT ON TABLE whatsapp.installation IS 'which installation of the extension this is: one row, made by CREATE EXTENSION and not dumped. pg_upgrade and physical copies of the server keep it';
+COMMENT ON COLUMN whatsapp.installation.id IS 'a random id';
+COMMENT ON COLUMN whatsapp.installation.database IS 'the database that it was made for; if this is another, it was copied by CREATE DATABASE ... TEMPLATE';
+
+CREATE FUNCTION whatsapp.here() RETURNS uuid
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (
+		SELECT i.id
+		FROM whatsapp.installation i
+		JOIN pg_database d ON d.oid = i.database
+		WHERE d.datname = current_database());
+END $$;
+COMMENT ON FUNCTION whatsapp.here() IS 'the installation that this database is; NULL if it is a copy of the database in which it was made';
+
 CREATE TABLE whatsapp.numbers (
 	phone_number_id text PRIMARY KEY CHECK (phone_number_id ~ '^[0-9A-Za-z_]{1,63}$'),
 	waba_id text,
@@ -49,6 +80,9 @@ CREATE TABLE whatsapp.numbers (
 	verified_name text,
 	api_version text CHECK (api_version ~ '^v[0-9.]+$'),
 	messages_per_second integer NOT NULL DEFAULT 80 CHECK (messages_per_second > 0),
+	appsecret_proof boolean NOT NULL DEFAULT false,
+	app_secret_is_own boolean NOT NULL DEFAULT false,
+	armed_in uuid,
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
 	paused_reason text,
 	paused_until timestamptz,
@@ -61,26 +95,110 @@ COMMENT ON COLUMN whatsapp.numbers.display_phone_number IS 'the phone number, as
 COMMENT ON COLUMN whatsapp.numbers.verified_name IS 'the name that WhatsApp shows for it';
 COMMENT ON COLUMN whatsapp.numbers.api_version IS 'version of the Graph API to send with; that of whatsapp.api_version if NULL';
 COMMENT ON COLUMN whatsapp.numbers.messages_per_second IS 'how many messages are sent from it in a second, at most; a change counts at once. A webhook that tells of a higher throughput raises it';
+COMMENT ON COLUMN whatsapp.numbers.appsecret_proof IS 'whether calls prove that we know the app secret, as "Require app secret" in the app''s dashboard asks for; without one, nothing is sent then';
+COMMENT ON COLUMN whatsapp.numbers.app_secret_is_own IS 'whether it was given an app secret of its own: webhooks that another number''s is signed with are parked, if they tell something of it';
+COMMENT ON COLUMN whatsapp.numbers.armed_in IS 'the installation in which it was given an access token, see whatsapp.installation; the background worker leaves rows of others alone';
 COMMENT ON COLUMN whatsapp.numbers.state IS 'active, or paused by somebody: then nothing is sent from it. What errors of Meta''s stop is in whatsapp.holds';
-COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused';
+COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused; restored if it came from a dump with messages that were not sent there, and was given an access token here';
 COMMENT ON COLUMN whatsapp.numbers.paused_until IS 'when it is to go on by itself; NULL for never';
 COMMENT ON COLUMN whatsapp.numbers.added_at IS 'when it was added here';
 
--- Not dumped, and for the owner alone.  There are no constraints on the value,
--- as what violates one is shown in the error.
+CREATE FUNCTION whatsapp.is_copy(phone_number_id text) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (
+		SELECT FROM whatsapp.numbers n
+		WHERE n.phone_number_id = is_copy.phone_number_id
+			AND n.armed_in IS NOT NULL AND n.armed_in IS DISTINCT FROM whatsapp.here());
+END $$;
+COMMENT ON FUNCTION whatsapp.is_copy(text) IS 'whether a number comes from another installation, by a dump or a copy of the database, and has not been given an access token here';
+
+CREATE FUNCTION whatsapp.is_awake() RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (
+		SELECT FROM whatsapp.numbers n
+		WHERE n.armed_in IS NULL OR n.armed_in = whatsapp.here());
+END $$;
+COMMENT ON FUNCTION whatsapp.is_awake() IS 'whether there is a number that the background worker has to see to; while a dump is restored there is none, and rows stay as they were';
+
+-- Not dumped, and values are for the owner alone.  There are no constraints on
+-- the value, as what violates one is shown in the error; and no statistics, as
+-- there it would be, too.
 CREATE TABLE whatsapp.secrets (
 	secret_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	kind text NOT NULL CHECK (kind IN ('access_token', 'app_secret', 'verify_token')),
 	phone_number_id text,
-	value text NOT NULL,
+	source text NOT NULL DEFAULT 'literal' CHECK (source IN ('literal', 'file', 'env')),
+	value text,
+	name text,
+	valid_until timestamptz,
 	added_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE whatsapp.secrets IS 'access tokens, app secrets and verify tokens; all of a kind are valid until they are deleted, but of access tokens the newest is used';
+ALTER TABLE whatsapp.secrets ALTER COLUMN value SET STATISTICS 0;
+COMMENT ON TABLE whatsapp.secrets IS 'access tokens, app secrets and verify tokens; all of a kind are valid until they are deleted, or valid_until, but of access tokens the newest is used';
 COMMENT ON COLUMN whatsapp.secrets.secret_id IS 'the greater, the newer';
 COMMENT ON COLUMN whatsapp.secrets.kind IS 'access_token (to send), app_secret (webhooks are signed with it) or verify_token (of the handshake)';
-COMMENT ON COLUMN whatsapp.secrets.phone_number_id IS 'the number it was given with; NULL for all';
-COMMENT ON COLUMN whatsapp.secrets.value IS 'the secret: visible ASCII characters, without spaces';
+COMMENT ON COLUMN whatsapp.secrets.phone_number_id IS 'the number it was given with; NULL for all. An app secret signs for that number, and for those that have none of their own';
+COMMENT ON COLUMN whatsapp.secrets.source IS 'literal: it is in value. file: it is in a file of whatsapp.secret_directory. env: it is in an environment variable of the server';
+COMMENT ON COLUMN whatsapp.secrets.value IS 'the secret, if it is literal: visible ASCII characters, without spaces';
+COMMENT ON COLUMN whatsapp.secrets.name IS 'the name of the file, or of the environment variable, which begins with WHATSAPP_';
+COMMENT ON COLUMN whatsapp.secrets.valid_until IS 'from then on it counts no more; NULL for never';
 COMMENT ON COLUMN whatsapp.secrets.added_at IS 'when it was set';
+
+CREATE FUNCTION whatsapp.secret_value(source text, value text, name text) RETURNS text
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'whatsapp_secret_value';
+COMMENT ON FUNCTION whatsapp.secret_value(text, text, text) IS 'a secret: the value, or what is in the file or environment variable of that name; NULL if it cannot be used. Files and variables are read once, and again after the configuration was reloaded';
+
+CREATE FUNCTION whatsapp.secret_complaint(source text, told text) RETURNS text
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_secret_complaint';
+COMMENT ON FUNCTION whatsapp.secret_complaint(text, text) IS 'why a secret cannot be used, that is given by itself, or by the name of a file or environment variable, which is looked at anew; NULL if it can. Does not tell the secret';
+
+CREATE FUNCTION whatsapp.secret_since(source text, name text, added_at timestamptz) RETURNS timestamptz
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'whatsapp_secret_since';
+COMMENT ON FUNCTION whatsapp.secret_since(text, text, timestamptz) IS 'since when a secret is what it is: when it was added or, if that is later, when the file was changed or the server started';
+
+CREATE FUNCTION whatsapp.reread_secrets() RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'whatsapp_reread_secrets';
+COMMENT ON FUNCTION whatsapp.reread_secrets() IS 'has this session read secrets from files again, when it needs them';
+
+CREATE VIEW whatsapp.valid_secrets WITH (security_invoker = true) AS
+SELECT s.secret_id, s.kind, s.phone_number_id,
+	whatsapp.secret_value(s.source, s.value, s.name) AS value,
+	whatsapp.secret_since(s.source, s.name, s.added_at) AS since
+FROM whatsapp.secrets s
+WHERE (s.valid_until IS NULL OR s.valid_until > now())
+	AND whatsapp.secret_value(s.source, s.value, s.name) IS NOT NULL;
+COMMENT ON VIEW whatsapp.valid_secrets IS 'secrets that can be used now, wherever they are; for the owner alone';
+COMMENT ON COLUMN whatsapp.valid_secrets.secret_id IS 'as in whatsapp.secrets';
+COMMENT ON COLUMN whatsapp.valid_secrets.kind IS 'access_token, app_secret or verify_token';
+COMMENT ON COLUMN whatsapp.valid_secrets.phone_number_id IS 'the number it was given with; NULL for all';
+COMMENT ON COLUMN whatsapp.valid_secrets.value IS 'the secret itself';
+COMMENT ON COLUMN whatsapp.valid_secrets.since IS 'since when it is what it is';
+
+CREATE FUNCTION whatsapp.appsecret_proof(phone_number_id text, access_token text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- a signature is the same in front of which it says how it was made
+	RETURN (
+		SELECT substr(whatsapp.sign(convert_to(access_token, 'UTF8'), s.value), length('sha256=') + 1)
+		FROM whatsapp.valid_secrets s
+		WHERE s.kind = 'app_secret'
+			AND (s.phone_number_id = appsecret_proof.phone_number_id OR s.phone_number_id IS NULL)
+		ORDER BY s.phone_number_id IS NULL, s.secret_id DESC
+		LIMIT 1);
+END $$;
+COMMENT ON FUNCTION whatsapp.appsecret_proof(text, text) IS 'what proves that who has an access token knows the app secret, too: that of the number, else the one for all, of several the newest; NULL if there is none';
 
 -- What Meta's errors and webhooks stop, and for how long.  Here each is seen
 -- from our number; what stops several of them is as many rows.
@@ -108,45 +226,140 @@ COMMENT ON COLUMN whatsapp.holds.failures IS 'how often in a row that has happen
 COMMENT ON COLUMN whatsapp.holds.error_code IS 'code of Meta''s error, the newest';
 COMMENT ON COLUMN whatsapp.holds.reason IS 'what Meta said';
 
-CREATE FUNCTION whatsapp.set_secret(kind text, value text, phone_number_id text)
+-- Who sets a secret need not be able to read it.  What these functions are
+-- called with is hidden first of all, and no error tells of it: somebody may
+-- have mistaken one argument for another.
+
+CREATE FUNCTION whatsapp.hide_statement() RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'whatsapp_hide_statement';
+COMMENT ON FUNCTION whatsapp.hide_statement() IS 'has neither pg_stat_activity nor errors show the statement that is being executed any more';
+
+CREATE FUNCTION whatsapp.refuse_secret(complaint text, detail text, hint text) RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'whatsapp_refuse_secret';
+COMMENT ON FUNCTION whatsapp.refuse_secret(text, text, text) IS 'raises error 22023, without the context in which that happens: there may be a secret in it';
+
+CREATE FUNCTION whatsapp.set_secret(kind text, told text, phone_number_id text, source text, valid_until timestamptz)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	complaint text;
 BEGIN
-	IF set_secret.kind NOT IN ('access_token', 'app_secret', 'verify_token') THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'invalid kind of secret';
+	IF set_secret.source IS NULL OR set_secret.source NOT IN ('literal', 'file', 'env') THEN
+		PERFORM whatsapp.refuse_secret('invalid source of a secret', NULL,
+			'Take literal, file, or env.');
 	END IF;
-	IF set_secret.value IS NULL OR set_secret.value !~ '^[!-~]+$' THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('invalid %s', replace(set_secret.kind, '_', ' ')),
-			DETAIL = 'It must be visible ASCII characters, without spaces.',
-			HINT = 'Copy it from the app''s dashboard once more.';
+	complaint := CASE WHEN told IS NULL THEN 'It is NULL.' ELSE whatsapp.secret_complaint(set_secret.source, told) END;
+	IF complaint IS NOT NULL THEN
+		PERFORM whatsapp.refuse_secret(format('invalid %s', replace(set_secret.kind, '_', ' ')), complaint,
+			CASE WHEN set_secret.source = 'literal' THEN 'Copy it from the app''s dashboard once more.'
+				ELSE 'Give the name of the file in whatsapp.secret_directory, or of the environment variable of the server.' END);
+	END IF;
+	IF NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.phone_number_id = set_secret.phone_number_id)
+		AND (set_secret.phone_number_id IS NOT NULL OR set_secret.kind = 'access_token')
+	THEN
+		PERFORM whatsapp.refuse_secret(format('number of the %s is not there', replace(set_secret.kind, '_', ' ')), NULL,
+			'Add the number with whatsapp.add_number(); whatsapp.numbers lists all numbers, by their phone number id.');
 	END IF;
 
 	-- one that is set again becomes the newest
 	DELETE FROM whatsapp.secrets s
-	WHERE s.kind = set_secret.kind
-		AND s.value = set_secret.value
+	WHERE s.kind = set_secret.kind AND s.source = set_secret.source
+		AND coalesce(s.name, s.value) = told
 		AND s.phone_number_id IS NOT DISTINCT FROM set_secret.phone_number_id;
-	INSERT INTO whatsapp.secrets (kind, phone_number_id, value)
-	VALUES (set_secret.kind, set_secret.phone_number_id, set_secret.value);
+	INSERT INTO whatsapp.secrets (kind, phone_number_id, source, value, name, valid_until)
+	VALUES (set_secret.kind, set_secret.phone_number_id, set_secret.source,
+		CASE WHEN set_secret.source = 'literal' THEN told END,
+		CASE WHEN set_secret.source <> 'literal' THEN told END, set_secret.valid_until);
 END $$;
-COMMENT ON FUNCTION whatsapp.set_secret(text, text, text) IS 'does the work of set_access_token, set_app_secret and set_verify_token';
+COMMENT ON FUNCTION whatsapp.set_secret(text, text, text, text, timestamptz) IS 'does the work of set_access_token, set_app_secret and set_verify_token';
 
-CREATE FUNCTION whatsapp.set_access_token(phone_number_id text, token text)
+CREATE FUNCTION whatsapp.arm_number(phone_number_id text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	here uuid := whatsapp.here();
+	is_copy boolean;
+BEGIN
+	-- a copy of the database becomes an installation of its own
+	IF here IS NULL THEN
+		UPDATE whatsapp.installation i
+		SET id = gen_random_uuid(), database = d.oid
+		FROM pg_database d
+		WHERE d.datname = current_database()
+		RETURNING i.id INTO here;
+	END IF;
+	SELECT n.armed_in IS NOT NULL AND EXISTS (
+			SELECT FROM whatsapp.outbox o
+			WHERE o.phone_number_id = arm_number.phone_number_id AND o.state IN ('queued', 'sending', 'unknown'))
+	INTO is_copy
+	FROM whatsapp.numbers n
+	WHERE n.phone_number_id = arm_number.phone_number_id AND n.armed_in IS DISTINCT FROM here
+	FOR UPDATE;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	UPDATE whatsapp.numbers n
+	SET armed_in = here,
+		state = CASE WHEN is_copy THEN 'paused' ELSE n.state END,
+		paused_reason = CASE WHEN is_copy THEN 'restored' ELSE n.paused_reason END,
+		paused_until = CASE WHEN NOT is_copy THEN n.paused_until END
+	WHERE n.phone_number_id = arm_number.phone_number_id;
+	IF is_copy THEN
+		RAISE NOTICE USING
+			MESSAGE = format('number %s is paused, as it was restored with messages that were not sent', arm_number.phone_number_id),
+			HINT = 'Look at what is queued in whatsapp.outbox, cancel what is not to be sent, and call whatsapp.resume_number().';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.arm_number(text) IS 'notes that a number may send in this installation; one that may have come from a dump, with messages that are not finished, is paused (restored)';
+
+CREATE FUNCTION whatsapp.set_access_token(phone_number_id text, token text,
+	source text DEFAULT 'literal', valid_until timestamptz DEFAULT NULL)
 RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-	SELECT whatsapp.set_secret('access_token', token, phone_number_id);
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM whatsapp.hide_statement();
+	PERFORM whatsapp.set_secret('access_token', token, phone_number_id, source, valid_until);
+	PERFORM whatsapp.arm_number(phone_number_id);
 	DELETE FROM whatsapp.holds h
 	WHERE h.phone_number_id = set_access_token.phone_number_id AND h.kind = 'account' AND h.key = 'token';
-	SELECT whatsapp.wake_sender();
-END;
-COMMENT ON FUNCTION whatsapp.set_access_token(text, text) IS 'sets the access token that messages of a number are sent with, from now on; a number that was held because its token was refused goes on';
+	PERFORM whatsapp.wake_sender();
+END $$;
+COMMENT ON FUNCTION whatsapp.set_access_token(text, text, text, timestamptz) IS 'sets the access token that messages of a number are sent with, from now on: itself, or with source "file" or "env" the name of a file in whatsapp.secret_directory or of an environment variable of the server. A number that was held because its token was refused goes on. Error 22023 if it cannot be used, or there is no such number';
+
+CREATE FUNCTION whatsapp.set_app_secret(secret text, phone_number_id text DEFAULT NULL,
+	source text DEFAULT 'literal', valid_until timestamptz DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM whatsapp.hide_statement();
+	PERFORM whatsapp.set_secret('app_secret', secret, phone_number_id, source, valid_until);
+	UPDATE whatsapp.numbers n
+	SET app_secret_is_own = true
+	WHERE n.phone_number_id = set_app_secret.phone_number_id AND NOT n.app_secret_is_own;
+	PERFORM whatsapp.wake_sender();
+END $$;
+COMMENT ON FUNCTION whatsapp.set_app_secret(text, text, text, timestamptz) IS 'sets the secret of an app, which its webhooks are signed with: for all numbers, or for one, which then takes webhooks only that are signed with its own, or one for all. Secrets set before stay valid. The source is as for set_access_token()';
+
+CREATE FUNCTION whatsapp.set_verify_token(token text, phone_number_id text DEFAULT NULL,
+	source text DEFAULT 'literal', valid_until timestamptz DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM whatsapp.hide_statement();
+	PERFORM whatsapp.set_secret('verify_token', token, phone_number_id, source, valid_until);
+END $$;
+COMMENT ON FUNCTION whatsapp.set_verify_token(text, text, text, timestamptz) IS 'sets a token for the webhook verification: the one typed into Meta''s dashboard; tokens set before stay valid. The source is as for set_access_token()';
 
 CREATE FUNCTION whatsapp.pause_number(phone_number_id text, reason text DEFAULT NULL, until timestamptz DEFAULT NULL)
 RETURNS void
@@ -208,42 +421,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.release_hold(text, text, text) IS 'lifts a hold, as whatsapp.holds lists it, before it ends by itself: what it held is sent. False if there is none. Of an account, the hold of one of its numbers is lifted';
 
-CREATE FUNCTION whatsapp.set_app_secret(secret text, phone_number_id text DEFAULT NULL)
-RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-	SELECT whatsapp.set_secret('app_secret', secret, phone_number_id);
-END;
-COMMENT ON FUNCTION whatsapp.set_app_secret(text, text) IS 'sets the secret of an app, which its webhooks are signed with; secrets set before stay valid';
-
-CREATE FUNCTION whatsapp.set_verify_token(token text, phone_number_id text DEFAULT NULL)
-RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-	SELECT whatsapp.set_secret('verify_token', token, phone_number_id);
-END;
-COMMENT ON FUNCTION whatsapp.set_verify_token(text, text) IS 'sets a token for the webhook verification: the one typed into Meta''s dashboard; tokens set before stay valid';
-
 CREATE FUNCTION whatsapp.add_number(
 	phone_number_id text,
 	waba_id text DEFAULT NULL,
 	access_token text DEFAULT NULL,
 	app_secret text DEFAULT NULL,
 	verify_token text DEFAULT NULL,
-	display_phone_number text DEFAULT NULL)
+	display_phone_number text DEFAULT NULL,
+	source text DEFAULT 'literal')
 RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM whatsapp.hide_statement();
+
 	-- it becomes a part of URLs
-	IF add_number.phone_number_id IS NULL OR add_number.phone_number_id !~ '^[0-9A-Za-z_]+$' THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'invalid phone number id',
-			DETAIL = 'It must be digits.',
-			HINT = 'Take the "Phone number ID" from the app''s dashboard, not the phone number.';
+	IF add_number.phone_number_id IS NULL OR add_number.phone_number_id !~ '^[0-9A-Za-z_]{1,63}$' THEN
+		PERFORM whatsapp.refuse_secret('invalid phone number id', 'It must be digits.',
+			'Take the "Phone number ID" from the app''s dashboard, not the phone number.');
 	END IF;
 
 	INSERT INTO whatsapp.numbers AS n (phone_number_id, waba_id, display_phone_number)
@@ -253,16 +450,16 @@ BEGIN
 		display_phone_number = coalesce(excluded.display_phone_number, n.display_phone_number);
 
 	IF add_number.access_token IS NOT NULL THEN
-		PERFORM whatsapp.set_access_token(add_number.phone_number_id, add_number.access_token);
+		PERFORM whatsapp.set_access_token(add_number.phone_number_id, add_number.access_token, add_number.source);
 	END IF;
 	IF add_number.app_secret IS NOT NULL THEN
-		PERFORM whatsapp.set_app_secret(add_number.app_secret, add_number.phone_number_id);
+		PERFORM whatsapp.set_app_secret(add_number.app_secret, add_number.phone_number_id, add_number.source);
 	END IF;
 	IF add_number.verify_token IS NOT NULL THEN
-		PERFORM whatsapp.set_verify_token(add_number.verify_token, add_number.phone_number_id);
+		PERFORM whatsapp.set_verify_token(add_number.verify_token, add_number.phone_number_id, add_number.source);
 	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.add_number(text, text, text, text, text, text) IS 'adds a number, or what is given of one that is there; without an access token it only receives';
+COMMENT ON FUNCTION whatsapp.add_number(text, text, text, text, text, text, text) IS 'adds a number, or what is given of one that is there; without an access token it only receives. The source of the secrets is as for set_access_token(). Error 22023 if something of it cannot be used';
 
 ------------------------------------------------------------------------------
 -- 2. Webhooks
@@ -366,14 +563,16 @@ COMMENT ON COLUMN whatsapp.contact_changes.new_wa_id IS 'the WhatsApp id that th
 COMMENT ON COLUMN whatsapp.contact_changes.new_user_id IS 'the BSUID that they have since; empty if it was not told';
 COMMENT ON COLUMN whatsapp.contact_changes.at IS 'when, as Meta tells it';
 
+-- (LEAKPROOF, as who sees rows of some numbers only could not use the index
+-- else.)
 CREATE FUNCTION whatsapp.thread_key(group_id text, user_id text, wa_id text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN coalesce('group:' || group_id, user_id, ltrim(wa_id, '+'));
+LANGUAGE c IMMUTABLE LEAKPROOF PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_thread_key';
 COMMENT ON FUNCTION whatsapp.thread_key(text, text, text) IS 'which of whatsapp.correspondents a message is from or to: the group, else the BSUID where it came along, else the WhatsApp id';
 
 CREATE FUNCTION whatsapp.is_note(type text) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN coalesce(type IN ('reaction', 'edit', 'revoke'), false);
+LANGUAGE c IMMUTABLE LEAKPROOF PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_is_note';
 COMMENT ON FUNCTION whatsapp.is_note(text) IS 'whether messages of a type only say something of another message, and are shown with that';
 
 CREATE TABLE whatsapp.messages (
@@ -694,7 +893,8 @@ CREATE TABLE whatsapp.templates (
 	category text,
 	category_at timestamptz,
 	components jsonb,
-	components_at timestamptz
+	components_at timestamptz,
+	received_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX templates_name_idx ON whatsapp.templates (name, language);
 COMMENT ON TABLE whatsapp.templates IS 'message templates, as far as webhooks have told of them';
@@ -712,6 +912,7 @@ COMMENT ON COLUMN whatsapp.templates.category IS 'MARKETING, UTILITY or AUTHENTI
 COMMENT ON COLUMN whatsapp.templates.category_at IS 'since when, or when it was told last';
 COMMENT ON COLUMN whatsapp.templates.components IS 'header, body, footer and buttons, as edited last';
 COMMENT ON COLUMN whatsapp.templates.components_at IS 'since when';
+COMMENT ON COLUMN whatsapp.templates.received_at IS 'when it came to be here';
 
 CREATE TABLE whatsapp.user_preferences (
 	phone_number_id text NOT NULL,
@@ -771,6 +972,7 @@ CREATE TABLE whatsapp.webhooks (
 	sqlstate text,
 	hint text,
 	context text,
+	signed_for text[],
 	received_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX webhooks_unfiled_idx ON whatsapp.webhooks (received_at, webhook_id) WHERE state <> 'filed';
@@ -782,6 +984,7 @@ COMMENT ON COLUMN whatsapp.webhooks.reason IS 'what was the matter with it; NULL
 COMMENT ON COLUMN whatsapp.webhooks.sqlstate IS 'of a parked one, the code of the error';
 COMMENT ON COLUMN whatsapp.webhooks.hint IS 'and its hint, if it has one';
 COMMENT ON COLUMN whatsapp.webhooks.context IS 'and where it was raised';
+COMMENT ON COLUMN whatsapp.webhooks.signed_for IS 'the numbers whose secret it was signed with, if that is no secret for all, and it may tell something of others; NULL if it need not be asked';
 COMMENT ON COLUMN whatsapp.webhooks.received_at IS 'when it first came';
 
 CREATE FUNCTION whatsapp.status_rank(status text) RETURNS integer
@@ -1592,6 +1795,11 @@ RETURN CASE event
 END::regtype;
 COMMENT ON FUNCTION whatsapp.hook_argument(text) IS 'the rows that hooks for an event are called with; NULL if there is no such event';
 
+CREATE FUNCTION whatsapp.may_be_hook(function regprocedure) RETURNS boolean
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_may_be_hook';
+COMMENT ON FUNCTION whatsapp.may_be_hook(regprocedure) IS 'whether a function may be called with the privileges of the extension''s owner: it belongs to the owner, or to a superuser';
+
 CREATE FUNCTION whatsapp.add_hook(event text, function text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -1625,11 +1833,19 @@ BEGIN
 			HINT = format('A hook for "%s" is a function of one %s.', add_hook.event, argument);
 	END IF;
 
+	IF NOT whatsapp.may_be_hook(to_regprocedure(format('%s(%s)', quoted, argument))) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('function %s(%s) cannot be a hook', quoted, argument),
+			DETAIL = 'It runs with the privileges of the extension''s owner, and belongs to another role.',
+			HINT = 'Have the extension''s owner, or a superuser, own it.';
+	END IF;
+
 	INSERT INTO whatsapp.hooks (event, function)
 	VALUES (add_hook.event, quoted)
 	ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION whatsapp.add_hook(text, text) IS 'has a function called for each new row of a kind that webhooks bring, in their transaction: for message, status, reaction, media, call, group, group_participant, template, user_preference or event, with that row as its argument; states such as reactions are new whenever they change. message_content is for messages whose content came after a placeholder. The function is named with its schema and runs as the extension''s owner; when it raises an error, what it was called for is parked, see whatsapp.replay()';
+COMMENT ON FUNCTION whatsapp.add_hook(text, text) IS 'has a function called for each new row of a kind that webhooks bring, in their transaction: for message, status, reaction, media, call, group, group_participant, template, user_preference or event, with that row as its argument; states such as reactions are new whenever they change. message_content is for messages whose content came after a placeholder. The function is named with its schema and runs as the extension''s owner, to whom, or to a superuser, it must belong; when it raises an error, what it was called for is parked, see whatsapp.replay()';
 
 CREATE FUNCTION whatsapp.remove_hook(event text, function text) RETURNS void
 LANGUAGE plpgsql
@@ -3117,7 +3333,7 @@ END;
 COMMENT ON FUNCTION whatsapp.outbox_complaint(whatsapp.outbox) IS 'why a row cannot be sent, and what to do about it; no row if it can';
 
 CREATE FUNCTION whatsapp.check_outbox() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -3450,6 +3666,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	sender text := coalesce(enqueue.from_number, whatsapp.default_number());
+	attempt integer := 0;
 	result bigint;
 BEGIN
 	LOOP
@@ -3462,11 +3679,18 @@ BEGIN
 		RETURNING id INTO result;
 		EXIT WHEN result IS NOT NULL;
 
-		-- it may be deleted before we look
+		-- it may be deleted before we look, but not each time
 		SELECT o.id INTO result
 		FROM whatsapp.outbox o
 		WHERE o.phone_number_id = sender AND o.idempotency_key = enqueue.idempotency_key;
 		EXIT WHEN result IS NOT NULL;
+		attempt := attempt + 1;
+		IF attempt = 10 THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'unique_violation',
+				MESSAGE = 'idempotency key is that of a message which you may not see',
+				HINT = 'Another role has queued it.';
+		END IF;
 	END LOOP;
 	RETURN result;
 END $$;
@@ -3507,22 +3731,9 @@ END $$;
 COMMENT ON FUNCTION whatsapp.complain_of_row(bigint) IS 'raises error P0002: there is no such row of whatsapp.outbox';
 
 CREATE FUNCTION whatsapp.cancel(id bigint) RETURNS boolean
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	UPDATE whatsapp.outbox o
-	SET state = 'cancelled', finished_at = now()
-	WHERE o.id = cancel.id AND o.state = 'queued';
-	IF FOUND THEN
-		RETURN true;
-	END IF;
-	IF NOT EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = cancel.id) THEN
-		PERFORM whatsapp.complain_of_row(cancel.id);
-	END IF;
-	RETURN false;
-END $$;
-COMMENT ON FUNCTION whatsapp.cancel(bigint) IS 'has a message not sent, and says whether that was possible: false if it is on its way, or has come to an end. Error P0002 if there is no such row';
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'whatsapp_cancel';
+COMMENT ON FUNCTION whatsapp.cancel(bigint) IS 'has a message not sent, and says whether that was possible: false if it is on its way, or has come to an end. Error P0002 if there is no such row, or the caller may not see it, 42501 if somebody else has queued it, unless the caller may set its state';
 
 CREATE FUNCTION whatsapp.retry(id bigint) RETURNS void
 LANGUAGE plpgsql
@@ -4015,9 +4226,11 @@ BEGIN ATOMIC
 		WHERE l.phone_number_id = n.phone_number_id AND l.kind IN ('number', 'account')
 	) h ON true
 	WHERE n.state = 'active' AND h.is_held IS NOT TRUE
+		AND n.armed_in = (SELECT whatsapp.here())
 		AND EXISTS (
-			SELECT FROM whatsapp.secrets s
-			WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$');
+			SELECT FROM whatsapp.valid_secrets s
+			WHERE s.phone_number_id = n.phone_number_id AND s.kind = 'access_token')
+		AND (NOT n.appsecret_proof OR whatsapp.appsecret_proof(n.phone_number_id, '') IS NOT NULL);
 END;
 COMMENT ON FUNCTION whatsapp.open_numbers() IS 'the numbers that may send now, and how many messages in a second';
 
@@ -4266,10 +4479,11 @@ BEGIN
 	RETURN QUERY
 	WITH sender AS MATERIALIZED (
 		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value AS access_token,
-			whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages' AS url
+			whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages'
+				|| CASE WHEN n.appsecret_proof THEN '?appsecret_proof=' || whatsapp.appsecret_proof(n.phone_number_id, s.value) ELSE '' END AS url
 		FROM whatsapp.numbers n
-		JOIN whatsapp.secrets s ON s.phone_number_id = n.phone_number_id
-		WHERE s.kind = 'access_token' AND s.value ~ '^[!-~]+$'
+		JOIN whatsapp.valid_secrets s ON s.phone_number_id = n.phone_number_id
+		WHERE s.kind = 'access_token'
 		ORDER BY n.phone_number_id, s.secret_id DESC
 	)
 	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce, a.url, a.access_token, whatsapp.request_body(c)::text, c.expires_at
@@ -4398,6 +4612,9 @@ DECLARE
 	held record;
 	next timestamptz;
 BEGIN
+	IF NOT whatsapp.is_awake() THEN
+		RETURN;
+	END IF;
 	SET CONSTRAINTS ALL IMMEDIATE;
 	PERFORM whatsapp.heed_news(max_rows);
 
@@ -4415,6 +4632,15 @@ BEGIN
 		WHERE l.until + CASE WHEN l.kind = 'pair' THEN interval '1 hour' WHEN l.rate IS NOT NULL THEN interval '1 minute' ELSE interval '0' END
 			<= now()
 		FOR UPDATE SKIP LOCKED);
+
+	-- a file may have another token by now
+	DELETE FROM whatsapp.holds h
+	WHERE h.kind = 'account' AND h.key = 'token' AND h.since < (
+		SELECT s.since
+		FROM whatsapp.valid_secrets s
+		WHERE s.phone_number_id = h.phone_number_id AND s.kind = 'access_token'
+		ORDER BY s.secret_id DESC
+		LIMIT 1);
 
 	-- too late
 	rows := ARRAY(
@@ -4516,7 +4742,7 @@ BEGIN
 			WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
 			ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity') LIMIT 1),
 		(SELECT now() FROM whatsapp.changed_lanes LIMIT 1),
-		(SELECT now() FROM whatsapp.news LIMIT 1))
+		(SELECT now() FROM whatsapp.news w WHERE NOT whatsapp.is_copy(w.phone_number_id) LIMIT 1))
 	INTO next;
 	RETURN QUERY SELECT 'next', NULL::bigint, next WHERE next IS NOT NULL;
 END $$;
@@ -4533,6 +4759,11 @@ DECLARE
 	number_ids text[];
 	recipients text[];
 BEGIN
+	IF NOT whatsapp.is_awake() THEN
+		phone_number_id := NULL;
+		recipient_key := NULL;
+		RETURN;
+	END IF;
 	SET CONSTRAINTS ALL IMMEDIATE;
 
 	WITH RECURSIVE lane (phone_number_id, recipient_key, nth) AS (
@@ -4937,13 +5168,17 @@ DECLARE
 	END;
 	held text[];
 BEGIN
+	-- a file may have another one by now
+	IF hold.class = 'token' THEN
+		PERFORM whatsapp.reread_secrets();
+	END IF;
 	WITH token AS MATERIALIZED (
-		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value, s.added_at
-		FROM whatsapp.secrets s
+		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value, s.since
+		FROM whatsapp.valid_secrets s
 		WHERE s.kind = 'access_token'
 		ORDER BY s.phone_number_id, s.secret_id DESC
 	), alike AS (
-		SELECT o.phone_number_id, o.added_at
+		SELECT o.phone_number_id, o.since
 		FROM token o
 		JOIN token t ON t.value = o.value
 		WHERE t.phone_number_id = hold.phone_number_id
@@ -4953,7 +5188,7 @@ BEGIN
 		WHERE CASE
 			WHEN hold.class = 'token' THEN n.phone_number_id IN (
 				-- a token that was set meanwhile is another matter
-				SELECT a.phone_number_id FROM alike a WHERE a.added_at <= hold.claimed_at)
+				SELECT a.phone_number_id FROM alike a WHERE a.since <= hold.claimed_at)
 			WHEN hold.class IN ('slow_account', 'hold_account', 'hold_template') THEN n.phone_number_id = hold.phone_number_id
 				-- what an app may do, it may with all numbers that it has a token for
 				OR hold.class = 'slow_account' AND n.phone_number_id IN (SELECT a.phone_number_id FROM alike a)
@@ -5088,7 +5323,12 @@ BEGIN
 	FOR n IN
 		WITH seen AS (
 			DELETE FROM whatsapp.news d
-			WHERE d.news_id = ANY (ARRAY(SELECT w.news_id FROM whatsapp.news w ORDER BY w.news_id LIMIT max_rows))
+			WHERE d.news_id = ANY (ARRAY(
+				SELECT w.news_id
+				FROM whatsapp.news w
+				WHERE NOT whatsapp.is_copy(w.phone_number_id)
+				ORDER BY w.news_id
+				LIMIT max_rows))
 			RETURNING d.*
 		)
 		SELECT * FROM seen ORDER BY news_id
@@ -5131,7 +5371,8 @@ END $$;
 COMMENT ON FUNCTION whatsapp.template_changed() IS 'has messages of a template held that a webhook says is paused or disabled, until one says that it is approved';
 
 CREATE TRIGGER inserted AFTER INSERT ON whatsapp.templates
-	FOR EACH ROW WHEN (NEW.name IS NOT NULL AND NEW.status IS NOT NULL)
+	-- rows from dumps are no news
+	FOR EACH ROW WHEN (NEW.name IS NOT NULL AND NEW.status IS NOT NULL AND NEW.received_at = now())
 	EXECUTE FUNCTION whatsapp.template_changed();
 COMMENT ON TRIGGER inserted ON whatsapp.templates IS 'holds messages of a template that is paused or disabled';
 
@@ -5336,6 +5577,7 @@ CREATE TABLE whatsapp.evidence (
 	outbox_id bigint NOT NULL,
 	nonce text,
 	wa_id text,
+	received_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (phone_number_id, message_id, status)
 );
 COMMENT ON TABLE whatsapp.evidence IS 'statuses that tell something of whatsapp.outbox that could not be noted there yet, as the row was locked';
@@ -5345,6 +5587,7 @@ COMMENT ON COLUMN whatsapp.evidence.status IS 'the status; any but failed tells 
 COMMENT ON COLUMN whatsapp.evidence.outbox_id IS 'the row of whatsapp.outbox, by the token that came back, or by the id of the message';
 COMMENT ON COLUMN whatsapp.evidence.nonce IS 'nonce of the token that came back';
 COMMENT ON COLUMN whatsapp.evidence.wa_id IS 'WhatsApp id of the recipient';
+COMMENT ON COLUMN whatsapp.evidence.received_at IS 'when it came to be here';
 
 CREATE FUNCTION whatsapp.settle(e whatsapp.evidence) RETURNS boolean
 LANGUAGE plpgsql
@@ -5390,7 +5633,6 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	-- while a dump is restored, the outbox may yet come
 	IF NOT EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = NEW.outbox_id)
 		OR NOT whatsapp.settle(NEW)
 	THEN
@@ -5401,7 +5643,8 @@ END $$;
 COMMENT ON FUNCTION whatsapp.evidence_came() IS 'settles what a status tells at once, or has the background worker do it';
 
 CREATE TRIGGER settle AFTER INSERT ON whatsapp.evidence
-	FOR EACH ROW EXECUTE FUNCTION whatsapp.evidence_came();
+	-- rows from dumps are seen to later
+	FOR EACH ROW WHEN (NEW.received_at = now()) EXECUTE FUNCTION whatsapp.evidence_came();
 COMMENT ON TRIGGER settle ON whatsapp.evidence IS 'settles it at once';
 
 CREATE FUNCTION whatsapp.settle_evidence() RETURNS void
@@ -5413,9 +5656,13 @@ DECLARE
 	e whatsapp.evidence;
 	nlocked integer := 0;
 BEGIN
+	IF NOT whatsapp.is_awake() THEN
+		RETURN;
+	END IF;
 	FOR e IN
 		SELECT v.*
 		FROM whatsapp.evidence v
+		WHERE NOT whatsapp.is_copy(v.phone_number_id)
 		-- by chance, so that none is always behind those that cannot be settled
 		ORDER BY random()
 		LIMIT 1000
@@ -5444,14 +5691,14 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
 BEGIN
-	IF policy = 'hold' THEN
+	IF policy = 'hold' OR NOT whatsapp.is_awake() THEN
 		RETURN;
 	END IF;
 	WITH overdue AS MATERIALIZED (
 		SELECT o.id, o.attempts,
 			CASE WHEN policy = 'retry' AND o.attempts < whatsapp.max_attempts() THEN 'queued' ELSE 'failed' END AS state
 		FROM whatsapp.outbox o
-		WHERE o.state = 'unknown' AND o.finished_at < now() - grace
+		WHERE o.state = 'unknown' AND o.finished_at < now() - grace AND NOT whatsapp.is_copy(o.phone_number_id)
 		ORDER BY o.finished_at
 		LIMIT 1000
 		FOR UPDATE SKIP LOCKED
@@ -5505,7 +5752,7 @@ DECLARE
 	interrupted bigint[] := ARRAY(
 		SELECT q.id
 		FROM whatsapp.outbox q
-		WHERE q.state = 'sending' AND q.id <> ALL (in_flight)
+		WHERE q.state = 'sending' AND whatsapp.is_awake() AND q.id <> ALL (in_flight) AND NOT whatsapp.is_copy(q.phone_number_id)
 		FOR UPDATE SKIP LOCKED);
 	row_id bigint;
 BEGIN
@@ -5539,31 +5786,69 @@ AS 'MODULE_PATHNAME', 'whatsapp_sender_pid';
 COMMENT ON FUNCTION whatsapp.sender_pid() IS 'process id of the background worker that sends for this database; NULL if there is none';
 
 CREATE FUNCTION whatsapp.sender_paces(OUT phone_number_id text, OUT tokens double precision) RETURNS SETOF record
-LANGUAGE c STABLE PARALLEL SAFE
+LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'whatsapp_sender_paces';
 COMMENT ON FUNCTION whatsapp.sender_paces() IS 'how many messages each number may send at once, by now; numbers that have sent nothing since the background worker has started are not listed, nor are more than 64';
 
 CREATE FUNCTION whatsapp.has_access_token(phone_number_id text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_has_access_token';
+COMMENT ON FUNCTION whatsapp.has_access_token(text) IS 'whether a number can send, as far as that is known; says nothing of the token. False for numbers that the caller may not see';
+
+CREATE FUNCTION whatsapp.has_app_secret(phone_number_id text) RETURNS boolean
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_has_app_secret';
+COMMENT ON FUNCTION whatsapp.has_app_secret(text) IS 'whether it can be proven, in calls for a number, that we know the app secret. False for numbers that the caller may not see';
+
+CREATE FUNCTION whatsapp.is_preloaded() RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_is_preloaded';
+COMMENT ON FUNCTION whatsapp.is_preloaded() IS 'whether the library was there when the server started, so that there can be background workers';
+
+CREATE FUNCTION whatsapp.why_no_sender() RETURNS text
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT EXISTS (
-		SELECT FROM whatsapp.secrets s
-		WHERE s.phone_number_id = has_access_token.phone_number_id AND s.kind = 'access_token' AND s.value ~ '^[!-~]+$');
-END;
-COMMENT ON FUNCTION whatsapp.has_access_token(text) IS 'whether a number can send, as far as that is known; says nothing of the token';
+AS $$
+DECLARE
+	owner pg_roles;
+BEGIN
+	SELECT r.* INTO owner
+	FROM pg_extension e
+	JOIN pg_roles r ON r.oid = e.extowner
+	WHERE e.extname = 'whatsapp';
+	RETURN CASE
+		WHEN whatsapp.sender_pid() IS NOT NULL THEN NULL
+		WHEN NOT whatsapp.is_preloaded() THEN 'whatsapp is not in shared_preload_libraries; that takes a restart of the server'
+		WHEN pg_is_in_recovery() THEN 'the server is a standby'
+		WHEN NOT has_database_privilege(owner.oid, current_database(), 'CONNECT')
+			THEN format('role %I, which owns the extension, may not connect to the database: GRANT CONNECT', owner.rolname)
+		WHEN NOT owner.rolcanlogin AND current_setting('server_version_num')::integer < 170000
+			THEN format('role %I, which owns the extension, cannot log in: ALTER ROLE ... LOGIN', owner.rolname)
+		ELSE 'it is being started, or cannot be: the server log says why'
+	END;
+END $$;
+COMMENT ON FUNCTION whatsapp.why_no_sender() IS 'why there is no background worker that sends for this database; NULL if there is one';
 
 CREATE VIEW whatsapp.sender_status WITH (security_invoker = true) AS
 SELECT n.phone_number_id,
 	CASE
 		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
 		WHEN n.state = 'paused' THEN 'paused'
+		WHEN whatsapp.is_copy(n.phone_number_id) THEN 'copy'
 		WHEN NOT whatsapp.has_access_token(n.phone_number_id) THEN 'no access token'
+		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'no app secret'
 		WHEN EXISTS (SELECT FROM whatsapp.holds h
 			WHERE h.phone_number_id = n.phone_number_id AND h.kind IN ('number', 'account') AND (h.until IS NULL OR h.until > now()))
 			THEN 'held'
 		ELSE 'active'
 	END AS state,
+	CASE
+		WHEN whatsapp.sender_pid() IS NULL THEN whatsapp.why_no_sender()
+		WHEN n.state = 'paused' THEN NULL
+		WHEN whatsapp.is_copy(n.phone_number_id) THEN 'the database is a copy of another: if this one is to send, whatsapp.set_access_token()'
+		WHEN NOT whatsapp.has_access_token(n.phone_number_id) THEN 'whatsapp.set_access_token(), or the file with it cannot be read'
+		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'appsecret_proof is asked for: whatsapp.set_app_secret()'
+	END AS missing,
 	n.paused_reason,
 	n.paused_until,
 	whatsapp.sender_pid() AS pid,
@@ -5614,7 +5899,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN whatsapp.sender_paces() p ON p.phone_number_id = n.phone_number_id;
 COMMENT ON VIEW whatsapp.sender_status IS 'what is being sent from each number, and what is not, and why. Nothing is counted for it, so that it may be asked at any time';
 COMMENT ON COLUMN whatsapp.sender_status.phone_number_id IS 'our number';
-COMMENT ON COLUMN whatsapp.sender_status.state IS 'active; or why nothing is sent from it: paused (by somebody), held (because of errors, see holds), no access token, no sender (no background worker is running for this database)';
+COMMENT ON COLUMN whatsapp.sender_status.state IS 'active; or why nothing is sent from it: paused (by somebody), held (because of errors, see holds), no access token, no app secret, copy (it is from a dump, or the database is a copy of another), no sender (no background worker is running for this database)';
+COMMENT ON COLUMN whatsapp.sender_status.missing IS 'what is missing for it to send; NULL if nothing is';
 COMMENT ON COLUMN whatsapp.sender_status.paused_reason IS 'why it is paused';
 COMMENT ON COLUMN whatsapp.sender_status.paused_until IS 'when it is to go on by itself; NULL for never';
 COMMENT ON COLUMN whatsapp.sender_status.pid IS 'process id of the background worker';
@@ -5628,13 +5914,381 @@ COMMENT ON COLUMN whatsapp.sender_status.tokens IS 'how many messages may be sen
 COMMENT ON COLUMN whatsapp.sender_status.holds IS 'what is held, as a JSON array of objects with kind, key, reason and until, as in whatsapp.holds; NULL for nothing';
 
 ------------------------------------------------------------------------------
--- 7. Dumps and privileges
+-- 7. Roles
 --
--- Secrets are not dumped.  Nobody but the owner may do anything here, until
--- it is granted.
+-- Nobody but the owner may do anything here, until it is granted: a role gets
+-- what its levels have (whatsapp.level_rights()), with the numbers that it is
+-- given (whatsapp.number_roles).  Which rows those are is said by row level
+-- security.  The owner is not subject to it, and so neither are the background
+-- worker and what files webhooks.
+------------------------------------------------------------------------------
+
+CREATE TABLE whatsapp.role_levels (
+	role_name name NOT NULL,
+	level text NOT NULL CHECK (level IN ('webhook', 'sender', 'reader', 'admin')),
+	PRIMARY KEY (role_name, level)
+);
+COMMENT ON TABLE whatsapp.role_levels IS 'which levels of access roles were granted; use whatsapp.grant_access() and whatsapp.revoke_access()';
+COMMENT ON COLUMN whatsapp.role_levels.role_name IS 'the role';
+COMMENT ON COLUMN whatsapp.role_levels.level IS 'webhook, sender, reader or admin; see whatsapp.grant_access()';
+
+CREATE TABLE whatsapp.number_roles (
+	role_name name NOT NULL,
+	phone_number_id text NOT NULL,
+	PRIMARY KEY (role_name, phone_number_id)
+);
+COMMENT ON TABLE whatsapp.number_roles IS 'of which numbers roles see rows, and send from; a role without any sees nothing. Members of a role have its numbers, too. Insert to give a role a number';
+COMMENT ON COLUMN whatsapp.number_roles.role_name IS 'the role';
+COMMENT ON COLUMN whatsapp.number_roles.phone_number_id IS 'our number; * for all there are and will be, until the role is given one';
+
+CREATE FUNCTION whatsapp.number_given() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM whatsapp.role_levels l WHERE l.role_name = NEW.role_name AND l.level = 'admin') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('role %I has level "admin", which is for all numbers', NEW.role_name),
+			HINT = 'Use whatsapp.revoke_access() first.';
+	END IF;
+	DELETE FROM whatsapp.number_roles r
+	WHERE r.role_name = NEW.role_name AND r.phone_number_id = '*';
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.number_given() IS 'has a role that is given a number have all of them no longer';
+
+CREATE TRIGGER given AFTER INSERT ON whatsapp.number_roles
+	FOR EACH ROW WHEN (NEW.phone_number_id <> '*') EXECUTE FUNCTION whatsapp.number_given();
+COMMENT ON TRIGGER given ON whatsapp.number_roles IS 'has a role that is given a number have all of them no longer';
+
+-- These run as who asks.
+
+CREATE FUNCTION whatsapp.sees_all() RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (
+		SELECT FROM whatsapp.number_roles r
+		JOIN pg_roles p ON p.rolname = r.role_name
+		WHERE r.phone_number_id = '*' AND pg_has_role(p.oid, 'USAGE'));
+END $$;
+COMMENT ON FUNCTION whatsapp.sees_all() IS 'whether the current role sees rows of all numbers';
+
+CREATE FUNCTION whatsapp.seen_numbers() RETURNS text[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN ARRAY(
+		SELECT r.phone_number_id
+		FROM whatsapp.number_roles r
+		JOIN pg_roles p ON p.rolname = r.role_name
+		WHERE pg_has_role(p.oid, 'USAGE'));
+END $$;
+COMMENT ON FUNCTION whatsapp.seen_numbers() IS 'the numbers of which the current role sees rows';
+
+CREATE FUNCTION whatsapp.seen_wabas() RETURNS text[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN ARRAY(
+		SELECT n.waba_id
+		FROM whatsapp.numbers n
+		WHERE n.waba_id IS NOT NULL AND n.phone_number_id = ANY (whatsapp.seen_numbers()));
+END $$;
+COMMENT ON FUNCTION whatsapp.seen_wabas() IS 'the WhatsApp Business Accounts of the numbers of which the current role sees rows';
+
+DO $$
+DECLARE
+	seen CONSTANT text := '(SELECT whatsapp.sees_all())';
+	number_seen CONSTANT text := seen || ' OR phone_number_id = ANY ((SELECT whatsapp.seen_numbers())::text[])';
+	waba_seen CONSTANT text := 'waba_id = ANY ((SELECT whatsapp.seen_wabas())::text[])';
+	p record;
+BEGIN
+	FOR p IN
+		SELECT t.name, 'ALL' AS command, 'numbers' AS policy, number_seen AS condition, 'rows of numbers that the role has' AS comment
+		FROM unnest('{numbers, holds, correspondents, contact_sightings, contact_changes, messages, reactions, media,
+			statuses, call_events, groups, group_participants, user_preferences, changed_lanes, tallies, news, evidence}'::text[]) t (name)
+		UNION ALL
+		-- what is told of an account is for all who have a number of it
+		VALUES ('events', 'ALL', 'numbers', number_seen || ' OR phone_number_id IS NULL AND ' || waba_seen,
+				'rows of numbers that the role has, and of their accounts'),
+			('templates', 'ALL', 'accounts', seen || ' OR ' || waba_seen, 'rows of the accounts of numbers that the role has'),
+			-- of messages, who sends sees his own, and who reads all
+			('outbox', 'SELECT', 'numbers', '(' || number_seen || ') AND (queued_by = SESSION_USER
+				OR (SELECT has_table_privilege(''whatsapp.messages''::regclass, ''SELECT'')))',
+				'messages from numbers that the role has: its own, or all if it reads messages'),
+			('outbox', 'INSERT', 'queue', number_seen || ' OR phone_number_id IS NULL', 'messages from numbers that the role has; what comes from none is refused otherwise'),
+			('outbox', 'UPDATE', 'change', number_seen, 'messages from numbers that the role has'),
+			('outbox', 'DELETE', 'remove', number_seen, 'messages from numbers that the role has'),
+			('attempts', 'ALL', 'numbers', 'EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = outbox_id)', 'attempts to send messages that the role sees'),
+			('number_roles', 'ALL', 'roles', 'pg_has_role((SELECT p.oid FROM pg_roles p WHERE p.rolname = role_name), ''USAGE'')', 'the numbers of the role itself'),
+			('role_levels', 'ALL', 'roles', 'pg_has_role((SELECT p.oid FROM pg_roles p WHERE p.rolname = role_name), ''USAGE'')', 'the levels of the role itself'),
+			('webhooks', 'ALL', 'all', seen, 'for roles that have all numbers: webhooks may tell of several'),
+			('hooks', 'ALL', 'all', seen, 'for roles that have all numbers'),
+			('secrets', 'ALL', 'all', seen, 'for roles that have all numbers'),
+			('error_class_overrides', 'SELECT', 'everybody', 'true', 'of no number'),
+			('error_class_overrides', 'ALL', 'all', seen, 'for roles that have all numbers'),
+			('shipped_error_classes', 'SELECT', 'everybody', 'true', 'of no number'),
+			('installation', 'SELECT', 'everybody', 'true', 'of no number')
+	LOOP
+		EXECUTE format('ALTER TABLE whatsapp.%I ENABLE ROW LEVEL SECURITY', p.name);
+		EXECUTE format('CREATE POLICY %I ON whatsapp.%I FOR %s %s (%s)', p.policy, p.name, p.command,
+			CASE WHEN p.command = 'INSERT' THEN 'WITH CHECK' ELSE 'USING' END, p.condition);
+		EXECUTE format('COMMENT ON POLICY %I ON whatsapp.%I IS %L', p.policy, p.name, p.comment);
+	END LOOP;
+END $$;
+
+CREATE FUNCTION whatsapp.level_rights(OUT level text, OUT privileges text, OUT object text)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	WITH listed (levels, kind, privileges, names) AS (VALUES
+		('{webhook, sender, reader, admin}'::text[], 'SCHEMA', 'USAGE', '{whatsapp}'::text[]),
+
+		-- Meta's requests
+		('{webhook}', 'FUNCTION', 'EXECUTE', '{verify_webhook, ingest, ingest_batch, handle_webhook}'),
+
+		-- which numbers one has; and what it takes to queue messages
+		('{sender, reader, admin}', 'TABLE', 'SELECT', '{number_roles}'),
+		('{sender, reader, admin}', 'FUNCTION', 'EXECUTE', '{sees_all, seen_numbers, default_number, recipient_key, template_key}'),
+		('{sender, reader, admin}', 'TABLE',
+			'SELECT (phone_number_id, waba_id, display_phone_number, verified_name, messages_per_second, state, paused_reason, paused_until)',
+			'{numbers}'),
+		('{sender, admin}', 'TABLE',
+			'INSERT (phone_number_id, recipient, recipient_type, type, body, content, reply_to, priority, send_after, expires_at, idempotency_key, callback_data)',
+			'{outbox}'),
+		('{sender, reader, admin}', 'TABLE', 'SELECT', '{outbox}'),
+		('{sender, admin}', 'FUNCTION', 'EXECUTE', '{enqueue, send_text, cancel}'),
+
+		-- what there is to be seen
+		('{reader, admin}', 'TABLE', 'SELECT', '{numbers, installation, holds, correspondents, contact_sightings, contact_changes,
+			messages, reactions, media, statuses, call_events, calls, groups, group_participants, templates, user_preferences, events, webhooks,
+			attempts, tallies, changed_lanes, news, evidence, shipped_error_classes, error_class_overrides, error_classes,
+			contacts, contact_identifiers, message_contacts, conversations, inbox, sender_status,
+			template_status_updates, template_quality_updates, template_category_updates, account_alerts, account_updates,
+			account_reviews, business_capability_updates, phone_number_quality_updates, phone_number_name_updates,
+			business_username_updates, security_events, account_settings_updates, flow_events, partner_solution_updates,
+			payment_configuration_updates, handovers, automatic_events, user_actions, tracking_events, webhook_errors,
+			history_chunks, business_app_contacts, payments, role_levels}'),
+		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, is_copy, has_access_token, has_app_secret, is_preloaded, why_no_sender,
+			sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
+			other_form, tenure, phone_holder, is_user_id, contact_key, form_of, contact_ids, find_contact, contact_facts,
+			wants_no_marketing, contact_of, thread, notes, conversation, conversation_state, can_send}'),
+		('{reader, admin}', 'TYPE', 'USAGE', '{messages, statuses, reactions, media, call_events, groups, group_participants,
+			templates, user_preferences, events, contacts, outbox}'),
+
+		-- what there is to be changed
+		('{admin}', 'TABLE', 'INSERT, UPDATE, DELETE', '{holds, correspondents, contact_sightings, contact_changes,
+			messages, reactions, media, statuses, call_events, groups, group_participants, templates, user_preferences, events, webhooks,
+			outbox, attempts, news, evidence, error_class_overrides, error_classes}'),
+		('{admin}', 'TABLE', 'DELETE', '{numbers, hooks, secrets}'),
+		('{admin}', 'TABLE', 'SELECT, INSERT', '{hooks}'),
+		('{admin}', 'TABLE', 'UPDATE (waba_id, display_phone_number, verified_name, api_version, messages_per_second, appsecret_proof,
+			app_secret_is_own, state, paused_reason, paused_until)', '{numbers}'),
+		('{admin}', 'TABLE', 'SELECT (secret_id, kind, phone_number_id, source, name, valid_until, added_at), UPDATE (valid_until)', '{secrets}'),
+		('{admin}', 'TABLE', 'UPDATE (name)', '{contacts}'),
+		('{admin}', 'FUNCTION', 'EXECUTE', '{add_number, set_access_token, set_app_secret, set_verify_token,
+			pause_number, resume_number, release_hold, retry, resolve, wake_sender, complain_of_row,
+			add_hook, remove_hook, hook_argument, may_be_hook, ingest_unsigned, replay, sign,
+			opt_out, mark_conversation_read, complain_of_former, forget,
+			sent_to, file_sent, mark_failed, event_id, request_body, delay, hold_key,
+			media_digest, url_expiry, media_expiry, is_placeholder}')
+	)
+	SELECT l.level, o.privileges, o.object
+	FROM listed i
+	CROSS JOIN LATERAL unnest(i.levels) l (level)
+	CROSS JOIN LATERAL unnest(i.names) n (name)
+	CROSS JOIN LATERAL (
+		SELECT i.privileges, format('%s %s%I', i.kind, CASE WHEN i.kind <> 'SCHEMA' THEN 'whatsapp.' END, n.name) AS object
+		WHERE i.kind <> 'FUNCTION'
+		UNION ALL
+		SELECT i.privileges, 'FUNCTION ' || p.oid::regprocedure::text
+		FROM pg_proc p
+		WHERE i.kind = 'FUNCTION' AND p.pronamespace = 'whatsapp'::regnamespace AND p.proname = n.name
+	) o;
+END $$;
+COMMENT ON FUNCTION whatsapp.level_rights() IS 'what roles of each level may do: privileges on objects, as GRANT takes them. Which rows that is for is said by whatsapp.number_roles';
+
+CREATE FUNCTION whatsapp.complain_unless_owner() RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT (SELECT pg_has_role(e.extowner, 'USAGE') FROM pg_extension e WHERE e.extname = 'whatsapp') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'insufficient_privilege',
+			MESSAGE = 'must be owner of extension whatsapp to grant and revoke access';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.complain_unless_owner() IS 'raises error 42501 unless the current role owns the extension';
+
+CREATE FUNCTION whatsapp.grant_access(role_name name, level text, phone_number_ids text[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	given CONSTANT text[] := coalesce(phone_number_ids, '{}');
+	r record;
+BEGIN
+	PERFORM whatsapp.complain_unless_owner();
+	IF NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = grant_access.role_name) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('role "%s" does not exist', grant_access.role_name);
+	ELSIF grant_access.level IS NULL OR grant_access.level NOT IN ('webhook', 'sender', 'reader', 'admin') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('"%s" is no level of access', grant_access.level),
+			HINT = 'Take webhook, sender, reader or admin.';
+	ELSIF grant_access.level = 'admin' AND (given <> '{}' OR EXISTS (
+		SELECT FROM whatsapp.number_roles n
+		WHERE n.role_name = grant_access.role_name AND n.phone_number_id <> '*'))
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'level "admin" is for all numbers',
+			HINT = 'Remove the numbers of the role from whatsapp.number_roles, or take sender and reader.';
+	END IF;
+
+	FOR r IN SELECT g.privileges, g.object FROM whatsapp.level_rights() g WHERE g.level = grant_access.level LOOP
+		EXECUTE format('GRANT %s ON %s TO %I', r.privileges, r.object, grant_access.role_name);
+	END LOOP;
+	INSERT INTO whatsapp.role_levels (role_name, level)
+	VALUES (grant_access.role_name, grant_access.level)
+	ON CONFLICT DO NOTHING;
+
+	INSERT INTO whatsapp.number_roles (role_name, phone_number_id)
+	SELECT grant_access.role_name, n.phone_number_id
+	FROM unnest(given) n (phone_number_id)
+	ON CONFLICT DO NOTHING;
+	IF grant_access.level <> 'webhook'
+		AND NOT EXISTS (SELECT FROM whatsapp.number_roles n WHERE n.role_name = grant_access.role_name)
+	THEN
+		INSERT INTO whatsapp.number_roles (role_name, phone_number_id) VALUES (grant_access.role_name, '*');
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.grant_access(name, text, text[]) IS 'gives a role a level of access. webhook: hand over Meta''s requests, and nothing else. sender: queue messages, see and cancel those it has queued. reader: see all but secrets. admin: both, and change all but who has access. It goes for numbers that the role has in whatsapp.number_roles, or that are given here; for all of them if there are none. Error 42501 if the caller does not own the extension, 42704 if there is no such role, 22023 for another level';
+
+CREATE FUNCTION whatsapp.revoke_access(role_name name, level text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	r record;
+BEGIN
+	PERFORM whatsapp.complain_unless_owner();
+	FOR r IN
+		SELECT g.privileges, g.object
+		FROM whatsapp.level_rights() g
+		WHERE g.level = coalesce(revoke_access.level, g.level)
+			AND EXISTS (SELECT FROM pg_roles p WHERE p.rolname = revoke_access.role_name)
+		EXCEPT
+		SELECT g.privileges, g.object
+		FROM whatsapp.level_rights() g
+		JOIN whatsapp.role_levels l ON l.role_name = revoke_access.role_name AND l.level = g.level
+		WHERE l.level <> revoke_access.level
+	LOOP
+		EXECUTE format('REVOKE %s ON %s FROM %I', r.privileges, r.object, revoke_access.role_name);
+	END LOOP;
+	DELETE FROM whatsapp.role_levels l
+	WHERE l.role_name = revoke_access.role_name AND l.level = coalesce(revoke_access.level, l.level);
+
+	-- what the levels share was taken, too, if privileges overlap
+	PERFORM whatsapp.grant_access(l.role_name, l.level)
+	FROM whatsapp.role_levels l
+	JOIN pg_roles p ON p.rolname = l.role_name
+	WHERE l.role_name = revoke_access.role_name;
+	IF NOT EXISTS (SELECT FROM whatsapp.role_levels l WHERE l.role_name = revoke_access.role_name AND l.level <> 'webhook') THEN
+		DELETE FROM whatsapp.number_roles n
+		WHERE n.role_name = revoke_access.role_name AND n.phone_number_id = '*';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.revoke_access(name, text) IS 'takes a level of access from a role, or all if none is given. Numbers that it was given stay in whatsapp.number_roles. Error 42501 if the caller does not own the extension';
+
+CREATE FUNCTION whatsapp.finish_update() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	owner name;
+	o record;
+BEGIN
+	PERFORM whatsapp.complain_unless_owner();
+	SELECT r.rolname INTO owner
+	FROM pg_extension e
+	JOIN pg_roles r ON r.oid = e.extowner
+	WHERE e.extname = 'whatsapp';
+
+	-- what the script has made belongs to who called it
+	FOR o IN
+		SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name
+		FROM pg_class c
+		WHERE c.relnamespace = 'whatsapp'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+			AND c.relowner <> owner::regrole
+			-- a sequence of a column goes with its table
+			AND NOT EXISTS (
+				SELECT FROM pg_depend d
+				WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+					AND d.refclassid = 'pg_class'::regclass)
+		UNION ALL
+		SELECT 'ROUTINE', p.oid::regprocedure::text
+		FROM pg_proc p
+		WHERE p.pronamespace = 'whatsapp'::regnamespace AND p.proowner <> owner::regrole
+		UNION ALL
+		SELECT 'TYPE', t.oid::regtype::text
+		FROM pg_type t
+		LEFT JOIN pg_class c ON c.oid = t.typrelid
+		WHERE t.typnamespace = 'whatsapp'::regnamespace AND t.typowner <> owner::regrole
+			AND t.typelem = 0 AND (t.typrelid = 0 OR c.relkind = 'c')
+	LOOP
+		EXECUTE format('ALTER %s %s OWNER TO %I', o.kind, o.name, owner);
+	END LOOP;
+
+	PERFORM whatsapp.revoke_public();
+	PERFORM whatsapp.grant_access(l.role_name, l.level)
+	FROM whatsapp.role_levels l
+	JOIN pg_roles p ON p.rolname = l.role_name;
+END $$;
+COMMENT ON FUNCTION whatsapp.finish_update() IS 'for update scripts, as their last statement: gives what they have made to the owner of the extension, takes from PUBLIC what it has on it, and grants to roles what their levels have';
+
+CREATE FUNCTION whatsapp.revoke_public() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	o record;
+BEGIN
+	FOR o IN
+		SELECT 'ROUTINE' AS kind, p.oid::regprocedure::text AS name
+		FROM pg_proc p
+		WHERE p.pronamespace = 'whatsapp'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')
+		UNION ALL
+		SELECT 'TYPE', t.oid::regtype::text
+		FROM pg_type t
+		WHERE t.typnamespace = 'whatsapp'::regnamespace AND t.typelem = 0 AND has_type_privilege('public', t.oid, 'USAGE')
+	LOOP
+		EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', o.kind, o.name);
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.revoke_public() IS 'takes from PUBLIC what PostgreSQL gives it on functions and types';
+
+------------------------------------------------------------------------------
+-- 8. Dumps
+--
+-- Secrets are not dumped, nor which installation this is, nor what is counted
+-- or comes with the extension.  A dump is restored with rows in any order, and
+-- while the background worker is there.
 ------------------------------------------------------------------------------
 
 SELECT pg_extension_config_dump('whatsapp.numbers', '');
+SELECT pg_extension_config_dump('whatsapp.holds', '');
 SELECT pg_extension_config_dump('whatsapp.correspondents', '');
 SELECT pg_extension_config_dump('whatsapp.contact_sightings', '');
 SELECT pg_extension_config_dump('whatsapp.contact_changes', '');
@@ -5660,9 +6314,10 @@ SELECT pg_extension_config_dump('whatsapp.attempts', '');
 SELECT pg_extension_config_dump('whatsapp.attempts_attempt_id_seq', '');
 SELECT pg_extension_config_dump('whatsapp.evidence', '');
 SELECT pg_extension_config_dump('whatsapp.error_class_overrides', '');
+SELECT pg_extension_config_dump('whatsapp.number_roles', '');
+SELECT pg_extension_config_dump('whatsapp.role_levels', '');
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA whatsapp FROM PUBLIC;
-REVOKE ALL ON TYPE whatsapp.ingest_result FROM PUBLIC;
+SELECT whatsapp.revoke_public();
 
 -- there is a sender to be started here
 SELECT whatsapp.wake_sender();

@@ -415,7 +415,8 @@ RESET search_path;
 SELECT * FROM app.calls();
 
 -- hooks are the owner's to add
-GRANT EXECUTE ON FUNCTION whatsapp.add_hook(text, text), whatsapp.remove_hook(text, text), whatsapp.hook_argument(text) TO regress_whatsapp_ingest;
+GRANT EXECUTE ON FUNCTION whatsapp.add_hook(text, text), whatsapp.remove_hook(text, text), whatsapp.hook_argument(text),
+	whatsapp.may_be_hook(regprocedure) TO regress_whatsapp_ingest;
 GRANT USAGE ON SCHEMA app TO regress_whatsapp_ingest;
 SET ROLE regress_whatsapp_ingest;
 SELECT whatsapp.add_hook('message', 'app.one');

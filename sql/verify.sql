@@ -1,6 +1,8 @@
 -- Meta's verification of a webhook address, by function.
 CREATE EXTENSION whatsapp;
 
+SELECT whatsapp.add_number('700111222333444');
+
 -- nothing is set, so nothing matches
 SELECT whatsapp.verify_webhook('subscribe', '', '1158201444');
 SELECT whatsapp.verify_webhook('subscribe', NULL, '1158201444');

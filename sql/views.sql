@@ -187,7 +187,7 @@ GRANT SELECT ON whatsapp.flow_events, whatsapp.account_updates TO regress_whatsa
 SET ROLE regress_whatsapp_reader;
 SELECT count(*) FROM whatsapp.flow_events;
 RESET ROLE;
-GRANT SELECT ON whatsapp.events TO regress_whatsapp_reader;
+SELECT whatsapp.grant_access('regress_whatsapp_reader', 'reader');
 SET ROLE regress_whatsapp_reader;
 SELECT count(*) FROM whatsapp.flow_events;
 SELECT tier_update_time FROM whatsapp.account_updates WHERE tier LIKE '0:%';

@@ -30,14 +30,16 @@ int			wa_archive_wanted = WA_ARCHIVE_UNFILED;
  */
 static WaQuery keep_webhook = {
 	.sql = "INSERT INTO whatsapp.webhooks AS w"
-	" (webhook_id, body, state, reason, sqlstate, hint, context)"
-	" VALUES (pg_catalog.sha256($1), $1, $2, $3, $4, $5, $6)"
+	" (webhook_id, body, state, reason, sqlstate, hint, context, signed_for)"
+	" VALUES (pg_catalog.sha256($1), $1, $2, $3, $4, $5, $6, $7)"
 	" ON CONFLICT (webhook_id) DO UPDATE SET state = excluded.state,"
 	" reason = excluded.reason, sqlstate = excluded.sqlstate,"
-	" hint = excluded.hint, context = excluded.context"
+	" hint = excluded.hint, context = excluded.context,"
+	" signed_for = excluded.signed_for"
 	" WHERE excluded.state OPERATOR(pg_catalog.<>) 'filed'",
-	.nargs = 6,
-	.types = {BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID},
+	.nargs = 7,
+	.types = {BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	TEXTARRAYOID},
 };
 
 static WaQuery list_webhooks = {
@@ -54,7 +56,8 @@ static WaQuery take_webhook = {
 	" WHERE o.webhook_id OPERATOR(pg_catalog.=) $1 FOR UPDATE)"
 	" UPDATE whatsapp.webhooks w SET state = 'filed' FROM was"
 	" WHERE w.webhook_id OPERATOR(pg_catalog.=) was.webhook_id"
-	" RETURNING w.body, was.state OPERATOR(pg_catalog.=) 'parked'",
+	" RETURNING w.body, was.state OPERATOR(pg_catalog.=) 'parked',"
+	" w.signed_for",
 	.nargs = 1,
 	.types = {BYTEAOID},
 };
@@ -66,30 +69,31 @@ static const char *const states[] = {
 };
 
 static void keep(const char *body, size_t len, WaWebhookState state,
-				 const char *reason, const ErrorData *error);
+				 const char *reason, const ErrorData *error,
+				 ArrayType *signed_for);
 
 /*
  * Keep the bytes of a webhook, how it stands, and what was the matter with it
- * if anything was.
+ * if anything was; and for which numbers it was signed, NULL for all.
  */
 void
 wa_archive_keep(const char *body, size_t len, WaWebhookState state,
-				const char *reason)
+				const char *reason, ArrayType *signed_for)
 {
 	ErrorData	no_error = {0};
 
-	keep(body, len, state, reason, &no_error);
+	keep(body, len, state, reason, &no_error, signed_for);
 }
 
 /*
  * Keep, as a webhook, what could not be filed because of an error.
  */
 void
-wa_archive_park(Jsonb *part, const ErrorData *error)
+wa_archive_park(Jsonb *part, const ErrorData *error, ArrayType *signed_for)
 {
 	const char *body = JsonbToCString(NULL, &part->root, VARSIZE(part));
 
-	keep(body, strlen(body), WA_PARKED, error->message, error);
+	keep(body, strlen(body), WA_PARKED, error->message, error, signed_for);
 }
 
 /*
@@ -122,13 +126,17 @@ wa_archive_list(bool everything, int *nids)
  * written by us.
  */
 bytea *
-wa_archive_take(Datum id, bool *was_parked)
+wa_archive_take(Datum id, bool *was_parked, ArrayType **signed_for)
 {
 	bool		isnull;
+	Datum		numbers;
 
 	wa_execute(&take_webhook, &id, NULL);
 	if (SPI_processed == 0)
 		return NULL;
+	numbers = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3,
+							&isnull);
+	*signed_for = isnull ? NULL : DatumGetArrayTypePCopy(numbers);
 	*was_parked = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 											 SPI_tuptable->tupdesc, 2,
 											 &isnull));
@@ -138,7 +146,7 @@ wa_archive_take(Datum id, bool *was_parked)
 
 static void
 keep(const char *body, size_t len, WaWebhookState state, const char *reason,
-	 const ErrorData *error)
+	 const ErrorData *error, ArrayType *signed_for)
 {
 	bytea	   *bytes = palloc(VARHDRSZ + len);
 	const char *words[] = {
@@ -146,8 +154,8 @@ keep(const char *body, size_t len, WaWebhookState state, const char *reason,
 		error->sqlerrcode ? unpack_sql_state(error->sqlerrcode) : NULL,
 		error->hint, error->context
 	};
-	Datum		values[1 + lengthof(words)];
-	char		nulls[1 + lengthof(words)];
+	Datum		values[2 + lengthof(words)];
+	char		nulls[2 + lengthof(words)];
 
 	SET_VARSIZE(bytes, VARHDRSZ + len);
 	memcpy(VARDATA(bytes), body, len);
@@ -159,5 +167,7 @@ keep(const char *body, size_t len, WaWebhookState state, const char *reason,
 		if (words[i] != NULL)
 			values[1 + i] = CStringGetTextDatum(words[i]);
 	}
+	values[1 + lengthof(words)] = PointerGetDatum(signed_for);
+	nulls[1 + lengthof(words)] = signed_for ? ' ' : 'n';
 	wa_execute(&keep_webhook, values, nulls);
 }

@@ -17,15 +17,20 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "whatsapp.h"
@@ -33,7 +38,8 @@
 typedef struct Hook
 {
 	const char *event;
-	const char *function;		/* quoted as SQL needs it */
+	List	   *names;			/* of its schema and itself, */
+	const char *function;		/* and the same, quoted as SQL needs it */
 	WaQuery		call;
 } Hook;
 
@@ -52,11 +58,14 @@ static int	calls_depth = 0;
 
 static void call_hook(Hook *hook, Oid row_type, Datum row);
 static void load_hooks(void);
-static const char *quoted_name(char *function);
+static List *parse_name(const char *function);
+static void check_rights(const Hook *hook, Oid row_type);
+static bool may_run_as_owner(Oid function);
 static void forget_hooks(Datum arg, Oid relid);
 static void explain_failure(void *arg);
 
 PG_FUNCTION_INFO_V1(whatsapp_hooks_changed);
+PG_FUNCTION_INFO_V1(whatsapp_may_be_hook);
 
 /*
  * Are there any hooks?
@@ -112,11 +121,59 @@ call_hook(Hook *hook, Oid row_type, Datum row)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
+	check_rights(hook, row_type);
 	hook->call.types[0] = row_type;
 	wa_execute(&hook->call, &row, NULL);
 	SPI_freetuptable(SPI_tuptable);
 
 	error_context_stack = callback.previous;
+}
+
+/*
+ * Complain of a hook that is somebody else's than the extension's owner, who we
+ * are here.  It may have become that since it was added.
+ */
+static void
+check_rights(const Hook *hook, Oid row_type)
+{
+	Oid			function = LookupFuncName(hook->names, 1, &row_type, false);
+
+	if (!may_run_as_owner(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s cannot be a hook", hook->function),
+				 errdetail("It runs with the privileges of the extension's owner, and belongs to another role."),
+				 errhint("Have the extension's owner, or a superuser, own it.")));
+}
+
+/*
+ * May a function be called with the privileges of the extension's owner?  It
+ * must be the owner's, or that of who could have them anyway.  (That it is
+ * SECURITY DEFINER is not enough: triggers that it defers would have them.)
+ */
+static bool
+may_run_as_owner(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	result = superuser_arg(form->proowner) ||
+		has_privs_of_role(form->proowner, wa_owner());
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * whatsapp.may_be_hook(function regprocedure) returns boolean
+ */
+Datum
+whatsapp_may_be_hook(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(may_run_as_owner(PG_GETARG_OID(0)));
 }
 
 /*
@@ -162,7 +219,9 @@ load_hooks(void)
 		Hook	   *hook = &hooks[i];
 
 		hook->event = pstrdup(SPI_getvalue(tuple, desc, 1));
-		hook->function = quoted_name(SPI_getvalue(tuple, desc, 2));
+		hook->names = parse_name(SPI_getvalue(tuple, desc, 2));
+		hook->function = quote_qualified_identifier(strVal(linitial(hook->names)),
+													strVal(lsecond(hook->names)));
 		hook->call.sql = psprintf("SELECT %s($1)", hook->function);
 		hook->call.nargs = 1;
 	}
@@ -175,11 +234,12 @@ load_hooks(void)
 }
 
 /*
- * Quote the name of a function and its schema once more: what is in the table
- * need not have been put there by add_hook(), and must not become any SQL.
+ * The names of a function's schema and itself, to be quoted once more: what is
+ * in the table need not have been put there by add_hook(), and must not become
+ * any SQL.
  */
-static const char *
-quoted_name(char *function)
+static List *
+parse_name(const char *function)
 {
 	List	   *names = parse_qualified_name(function);
 
@@ -188,8 +248,7 @@ quoted_name(char *function)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("hook \"%s\" is not a schema and a function", function),
 				 errhint("Add hooks with whatsapp.add_hook().")));
-	return quote_qualified_identifier(strVal(linitial(names)),
-									  strVal(lsecond(names)));
+	return names;
 }
 
 static void

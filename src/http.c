@@ -62,6 +62,9 @@
 #define MAX_REPLY_SIZE	(1024 * 1024)
 #define MAX_HEADER_SIZE	4096
 
+/* What is shorter is a word of tests, and might be one of anything else */
+#define MIN_SECRET_LEN	8
+
 /*
  * How long connections and addresses are kept, in seconds.  Meta moves its
  * servers behind their names, and closes what is idle for longer.
@@ -93,6 +96,7 @@ typedef struct HttpTransfer
 	TimestampTz expires_at;		/* it is not to leave from then on */
 	bool		is_withdrawn;
 	char	   *usages[WA_NUSAGES]; /* malloc'ed, or NULL */
+	char	   *access_token;	/* malloc'ed */
 	char	   *body;			/* malloc'ed */
 	size_t		body_len;
 	size_t		body_read;		/* how much of it libcurl has taken */
@@ -146,6 +150,7 @@ static void drive_socket(curl_socket_t fd, int what);
 static HttpTransfer *finished_transfer(CURLcode *result);
 static void make_reply(HttpTransfer *transfer, CURLcode result,
 					   WaReply *reply);
+static void blot_out(char *text, size_t len, const char *secret);
 static void block_signals(void);
 static void unblock_signals(void);
 
@@ -415,7 +420,9 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	if (transfer->easy == NULL)
 		transfer->easy = curl_easy_init();
 	transfer->body = strdup(request->body);
-	if (transfer->easy == NULL || transfer->body == NULL)
+	transfer->access_token = strdup(request->access_token);
+	if (transfer->easy == NULL || transfer->body == NULL ||
+		transfer->access_token == NULL)
 		return CURLE_OUT_OF_MEMORY;
 	transfer->body_len = strlen(transfer->body);
 	easy = transfer->easy;
@@ -541,6 +548,7 @@ release_transfer(HttpTransfer *transfer)
 	CURL	   *easy = transfer->easy;
 
 	free(transfer->body);
+	free(transfer->access_token);
 	for (int i = 0; i < WA_NUSAGES; i++)
 		free(transfer->usages[i]);
 	free(transfer->reply);
@@ -665,6 +673,7 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 		transfer->reply = NULL;
 		memcpy(reply->usages, transfer->usages, sizeof(reply->usages));
 		memset(transfer->usages, 0, sizeof(transfer->usages));
+		blot_out(reply->body, reply->body_len, transfer->access_token);
 		return;
 	}
 
@@ -673,6 +682,25 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 		transfer->is_refused ? WA_NOT_READ : WA_UNKNOWN;
 	reply->error = strdup(transfer->error[0] != '\0' ? transfer->error :
 						  curl_easy_strerror(result));
+}
+
+/*
+ * Blot out a secret.  Meta's errors may have the access token in them, and are
+ * kept and logged.
+ */
+static void
+blot_out(char *text, size_t len, const char *secret)
+{
+	size_t		secret_len = strlen(secret);
+	char	   *found;
+
+	while (text !=NULL && secret_len >= MIN_SECRET_LEN &&
+		   (found = memmem(text, len, secret, secret_len)) != NULL)
+	{
+		memset(found, '*', secret_len);
+		len -= found + secret_len - text;
+		text = found + secret_len;
+	}
 }
 
 static void

@@ -31,9 +31,6 @@
 
 #include "whatsapp.h"
 
-/* How the key of a group begins; see whatsapp.thread_key() */
-#define GROUP_PREFIX	"group:"
-
 /* Columns of the rows that are read; in the order of names[] */
 typedef enum Told
 {
@@ -695,8 +692,8 @@ is_group(const Sighting *sighting, const text *id)
 	if (id == NULL)
 		return false;
 	return (group_id != NULL && same_text(id, group_id)) ||
-		(VARSIZE_ANY_EXHDR(id) >= strlen(GROUP_PREFIX) &&
-		 memcmp(VARDATA_ANY(id), GROUP_PREFIX, strlen(GROUP_PREFIX)) == 0);
+		(VARSIZE_ANY_EXHDR(id) >= strlen(WA_GROUP_PREFIX) &&
+		 memcmp(VARDATA_ANY(id), WA_GROUP_PREFIX, strlen(WA_GROUP_PREFIX)) == 0);
 }
 
 /*
@@ -789,7 +786,7 @@ add_group(PeopleState *state, const Sighting *sighting, const text *group_id,
 		  const Times *times)
 {
 	add_correspondent(state, sighting,
-					  cstring_to_text(psprintf(GROUP_PREFIX "%s",
+					  cstring_to_text(psprintf(WA_GROUP_PREFIX "%s",
 											   text_to_cstring(group_id))),
 					  "group", times);
 }

@@ -8,6 +8,10 @@
  * time taken says nothing of which one matched.  Where there is none, nothing
  * matches; and one that is empty is none, or everybody would know it.
  *
+ * A secret that was given with a number signs for that number only: what the
+ * app of one customer tells must not be taken for news of another's.  It does
+ * sign for numbers that have no secret of their own.
+ *
  * The caller has called wa_connect().
  *
  * IDENTIFICATION
@@ -19,35 +23,163 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "whatsapp.h"
 
 static WaQuery select_secrets = {
-	.sql = "SELECT s.value FROM whatsapp.secrets s"
+	.sql = "SELECT s.source, s.value, s.name, s.phone_number_id, n.waba_id"
+	" FROM whatsapp.secrets s"
+	" LEFT JOIN whatsapp.numbers n"
+	" ON n.phone_number_id OPERATOR(pg_catalog.=) s.phone_number_id"
 	" WHERE s.kind OPERATOR(pg_catalog.=) $1"
-	" AND s.value OPERATOR(pg_catalog.<>) ''",
+	" AND (s.valid_until IS NULL"
+	" OR s.valid_until OPERATOR(pg_catalog.>) pg_catalog.now())",
 	.nargs = 1,
 	.types = {TEXTOID},
 	.read_only = true,
 };
 
+/* Numbers that have a secret of their own */
+static WaQuery select_numbers = {
+	.sql = "SELECT n.phone_number_id, n.waba_id FROM whatsapp.numbers n"
+	" WHERE n.app_secret_is_own",
+	.read_only = true,
+};
+
+/* Numbers that have a secret which some other numbers have; NULL for all */
+static WaQuery select_alike = {
+	.sql = "SELECT DISTINCT o.phone_number_id FROM whatsapp.valid_secrets s"
+	" JOIN whatsapp.valid_secrets o"
+	" ON o.value OPERATOR(pg_catalog.=) s.value"
+	" AND o.kind OPERATOR(pg_catalog.=) s.kind"
+	" WHERE s.kind OPERATOR(pg_catalog.=) 'app_secret'"
+	" AND s.phone_number_id OPERATOR(pg_catalog.=) ANY ($1)",
+	.nargs = 1,
+	.types = {TEXTARRAYOID},
+};
+
+struct WaSigner
+{
+	bool		signs_for_all;
+	List	   *numbers;		/* that have the secret, */
+	List	   *wabas;			/* and their accounts */
+	bool		others_are_known;
+	List	   *other_numbers;	/* that have another one, */
+	List	   *other_wabas;	/* and their accounts */
+};
+
 static uint64 fetch_secrets(const char *kind);
 static const char *fetched_secret(uint64 i);
+static void find_others(WaSigner *signer);
+static bool is_listed(const List *names, const char *name);
 
 /*
- * Was the body signed with the secret of any of our apps?
+ * Who has signed the body?  NULL if that was not the app of anybody here.
  */
-bool
-wa_is_signed(const char *body, size_t len, const char *signature)
+WaSigner *
+wa_find_signer(const char *body, size_t len, const char *signature)
 {
 	uint64		nsecrets = fetch_secrets("app_secret");
-	bool		matches = false;
+	WaSigner   *signer = palloc0(sizeof(WaSigner));
+	bool		is_signed = false;
 
 	for (uint64 i = 0; i < nsecrets; i++)
-		matches |= wa_signature_matches(body, len, signature,
-										fetched_secret(i));
-	return matches;
+	{
+		const char *secret = fetched_secret(i);
+		bool		matches;
+		char	   *number;
+		char	   *waba;
+
+		matches = secret != NULL &&
+			wa_signature_matches(body, len, signature, secret);
+		number = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4);
+		waba = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5);
+		is_signed |= matches;
+		if (matches && number == NULL)
+			signer->signs_for_all = true;
+		if (matches && number != NULL)
+			signer->numbers = lappend(signer->numbers, number);
+		if (matches && waba != NULL)
+			signer->wabas = lappend(signer->wabas, waba);
+	}
+	elog(DEBUG5, "compared a signature with " UINT64_FORMAT " secrets", nsecrets);
+	return is_signed ? signer : NULL;
+}
+
+/*
+ * Make who has signed something before, as wa_signer_numbers() has told it;
+ * and by now some more numbers may be known to be of that app.
+ */
+WaSigner *
+wa_make_signer(ArrayType *numbers)
+{
+	WaSigner   *signer = palloc0(sizeof(WaSigner));
+	Datum		values[] = {PointerGetDatum(numbers)};
+	Datum	   *elements;
+	int			nelements;
+
+	signer->signs_for_all = numbers == NULL;
+	if (numbers == NULL)
+		return signer;
+
+	deconstruct_array(numbers, TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  NULL, &nelements);
+	for (int i = 0; i < nelements; i++)
+		signer->numbers = lappend(signer->numbers,
+								  TextDatumGetCString(elements[i]));
+
+	wa_execute(&select_alike, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *number = SPI_getvalue(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, 1);
+
+		if (number == NULL)
+			signer->signs_for_all = true;
+		else
+			signer->numbers = lappend(signer->numbers, number);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return signer;
+}
+
+/*
+ * The numbers that have the secret that was signed with, as text[], or NULL if
+ * it signs for all.
+ */
+ArrayType *
+wa_signer_numbers(const WaSigner *signer)
+{
+	Datum	   *elements;
+	int			n = 0;
+	ListCell   *cell;
+
+	if (signer == NULL || signer->signs_for_all)
+		return NULL;
+	elements = palloc(sizeof(Datum) * list_length(signer->numbers));
+	foreach(cell, signer->numbers)
+		elements[n++] = CStringGetTextDatum(lfirst(cell));
+	return construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/*
+ * May it tell something of a number, and of an account?  Either may be NULL.
+ */
+bool
+wa_signs_for(WaSigner *signer, const char *number, const char *waba)
+{
+	if (signer == NULL || signer->signs_for_all)
+		return true;
+	if ((number == NULL || is_listed(signer->numbers, number)) &&
+		(waba == NULL || is_listed(signer->wabas, waba)))
+		return true;
+
+	find_others(signer);
+	return !is_listed(signer->other_numbers, number) &&
+		(is_listed(signer->wabas, waba) ||
+		 !is_listed(signer->other_wabas, waba));
 }
 
 /*
@@ -63,8 +195,11 @@ wa_is_verify_token(const char *token, size_t len)
 	{
 		const char *secret = fetched_secret(i);
 
-		matches |= wa_same_secret(token, len, secret, strlen(secret));
+		if (secret != NULL)
+			matches |= wa_same_secret(token, len, secret, strlen(secret));
 	}
+	elog(DEBUG5, "compared a verify token with " UINT64_FORMAT " secrets",
+		 nsecrets);
 	return matches;
 }
 
@@ -80,8 +215,58 @@ fetch_secrets(const char *kind)
 	return SPI_processed;
 }
 
+/*
+ * One of them; NULL if it cannot be used.
+ */
 static const char *
 fetched_secret(uint64 i)
 {
-	return SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	HeapTuple	tuple = SPI_tuptable->vals[i];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+
+	return wa_secret_value(SPI_getvalue(tuple, desc, 1),
+						   SPI_getvalue(tuple, desc, 2),
+						   SPI_getvalue(tuple, desc, 3));
+}
+
+/*
+ * Find the numbers that have a secret of their own which is not the signer's,
+ * and whose accounts these are.
+ */
+static void
+find_others(WaSigner *signer)
+{
+	if (signer->others_are_known)
+		return;
+
+	wa_execute(&select_numbers, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *number = SPI_getvalue(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, 1);
+		char	   *waba = SPI_getvalue(SPI_tuptable->vals[i],
+										SPI_tuptable->tupdesc, 2);
+
+		if (!is_listed(signer->numbers, number))
+		{
+			signer->other_numbers = lappend(signer->other_numbers, number);
+			if (waba != NULL)
+				signer->other_wabas = lappend(signer->other_wabas, waba);
+		}
+		else if (waba != NULL)
+			signer->wabas = lappend(signer->wabas, waba);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	signer->others_are_known = true;
+}
+
+static bool
+is_listed(const List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		if (name != NULL && strcmp(lfirst(cell), name) == 0)
+		return true;
+	return false;
 }

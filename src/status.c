@@ -19,6 +19,7 @@
 #include "whatsapp.h"
 
 PG_FUNCTION_INFO_V1(whatsapp_in_sender);
+PG_FUNCTION_INFO_V1(whatsapp_is_preloaded);
 PG_FUNCTION_INFO_V1(whatsapp_sender_pid);
 PG_FUNCTION_INFO_V1(whatsapp_sender_paces);
 
@@ -29,6 +30,15 @@ Datum
 whatsapp_in_sender(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(wa_shared_is_sender());
+}
+
+/*
+ * whatsapp.is_preloaded() returns boolean
+ */
+Datum
+whatsapp_is_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(wa_shared_exists());
 }
 
 /*
@@ -56,6 +66,7 @@ whatsapp_sender_paces(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 
 	InitMaterializedSRF(fcinfo, 0);
+	wa_connect();
 	for (int i = 0; i < ntokens; i++)
 	{
 		double		by_now = tokens[i].tokens +
@@ -63,10 +74,13 @@ whatsapp_sender_paces(PG_FUNCTION_ARGS)
 		Datum		values[2];
 		bool		nulls[2] = {false};
 
+		if (!wa_sees_number(tokens[i].phone_number_id))
+			continue;
 		values[0] = CStringGetTextDatum(tokens[i].phone_number_id);
 		values[1] = Float8GetDatum(Min(by_now,
 									   wa_bucket_size(tokens[i].rate)));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	SPI_finish();
 	return (Datum) 0;
 }

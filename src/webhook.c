@@ -42,6 +42,9 @@
 /* Columns of whatsapp.ingest_result */
 #define NRESULTS	9
 
+/* What a webhook tells of a number whose secret it was not signed with */
+#define WA_ERRCODE_NOT_SIGNED	MAKE_SQLSTATE('W', 'A', '0', '0', '2')
+
 /* How "object" begins in webhooks of WhatsApp, in whatever case */
 #define OUR_OBJECT	"whatsapp"
 
@@ -52,6 +55,8 @@ typedef struct WebhookKind
 	WaStore    *store;
 	const WaTable *tables;
 	int			ntables;
+	int		   *number_columns; /* of each, the column of our number, */
+	int		   *waba_columns;	/* and of the account; or -1 */
 } WebhookKind;
 
 /* A row that an object of a webhook made */
@@ -80,6 +85,7 @@ typedef struct Webhook
 	size_t		len;
 	Jsonb	   *document;		/* NULL if it is refused, or cannot be read */
 	const char *remark;			/* on what was read, or NULL */
+	WaSigner   *signer;			/* who has told it; NULL if they may tell all */
 	WaFiled		filed;
 
 	/* the first row that it makes, for compare_webhooks() */
@@ -102,10 +108,19 @@ static void find_key(const WebhookKind *kind, const WaRows *rows, int t, int r,
 static int	compare_webhooks(const void *a, const void *b);
 static int	compare_keys(const Datum *x, const Datum *y);
 static int	compare_ords(const void *a, const void *b);
-static WaFiled file_parked(const bytea *body, bool deferred_is_ours);
+static WaFiled file_parked(const bytea *body, WaSigner *signer,
+						   bool deferred_is_ours);
 static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
-static WaFiled file_document(Jsonb *document, bool deferred_is_ours);
+static int	column_named(const WaTable *table, const char *name);
+static WaFiled file_document(Jsonb *document, WaSigner *signer,
+							 bool deferred_is_ours);
+static bool is_all_signed(WaSigner *signer, const WebhookKind *kind,
+						  const WaRows *rows);
+static bool is_row_signed(WaSigner *signer, const WebhookKind *kind,
+						  const WaRows *rows, int t, int r);
+static char *text_of(const WebhookKind *kind, const WaRows *rows, int t, int r,
+					 int column);
 static WaRows *shred_document(Jsonb **document, const WebhookKind **kind);
 static bool is_foreign(Jsonb *document);
 static Jsonb *make_whole(Jsonb *document);
@@ -114,7 +129,12 @@ static void count_rows(WaFiled *filed, const WebhookKind *kind,
 					   const WaRows *rows, const uint64 *nstored);
 static void file_elements(WaFiled *filed, const WebhookKind *kind,
 						  Jsonb *document, const WaRows *rows,
-						  bool check_deferred, ErrorData *error);
+						  WaSigner *signer, bool check_deferred,
+						  ErrorData *error);
+static ErrorData *make_objection(void);
+static bool is_element_signed(WaSigner *signer, const WebhookKind *kind,
+							  const WaRows *rows,
+							  const WebhookElement *element);
 static WebhookElement *list_elements(const WebhookKind *kind,
 									 const WaRows *rows, int *nelements);
 static void find_first(WebhookElement *element);
@@ -130,8 +150,8 @@ static Jsonb *leftover_of(const WebhookKind *kind, const WaRows *rows,
 static const Datum *column_at(const WebhookKind *kind, const WaRows *rows,
 							  const WebhookRow *row, const char *path);
 static void park(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
-				 const WaCut *cuts, const WebhookElement *elements,
-				 int nelements);
+				 WaSigner *signer, const WaCut *cuts,
+				 const WebhookElement *elements, int nelements);
 static Jsonb *with_entry_time(Jsonb *webhook, TimestampTz time);
 static ErrorData *store_in_subtransaction(const WebhookKind *kind,
 										  const WaRows *rows,
@@ -267,7 +287,7 @@ whatsapp_ingest_unsigned(PG_FUNCTION_ARGS)
 	WaFiled		filed;
 
 	wa_connect();
-	filed = file_document(document, is_deferred_ours());
+	filed = file_document(document, NULL, is_deferred_ours());
 	SPI_finish();
 
 	return make_result(fcinfo, &filed);
@@ -298,20 +318,23 @@ whatsapp_replay(PG_FUNCTION_ARGS)
 	{
 		bytea	   *body;
 		bool		was_parked;
+		ArrayType  *signed_for;
 
 		CHECK_FOR_INTERRUPTS();
 		wa_connect();
-		body = wa_archive_take(ids[i], &was_parked);
+		body = wa_archive_take(ids[i], &was_parked, &signed_for);
 		if (body != NULL)
 		{
 			Webhook		webhook = {
-				.body = VARDATA_ANY(body),.len = VARSIZE_ANY_EXHDR(body)
+				.body = VARDATA_ANY(body),.len = VARSIZE_ANY_EXHDR(body),
+				.signer = wa_make_signer(signed_for)
 			};
 			Datum		values[NRESULTS];
 			bool		nulls[NRESULTS];
 
 			if (was_parked)
-				webhook.filed = file_parked(body, deferred_is_ours);
+				webhook.filed = file_parked(body, webhook.signer,
+											deferred_is_ours);
 			else
 			{
 				read_webhook(&webhook);
@@ -355,7 +378,8 @@ read_signed(Webhook *webhook, const char *signature)
 		webhook->filed.http_status = WA_HTTP_TOO_LARGE;
 		webhook->filed.error = "webhook body is too large";
 	}
-	else if (!wa_is_signed(webhook->body, webhook->len, signature))
+	else if ((webhook->signer = wa_find_signer(webhook->body, webhook->len,
+											   signature)) == NULL)
 	{
 		webhook->filed.http_status = WA_HTTP_UNAUTHORIZED;
 		webhook->filed.error = "webhook signature does not match";
@@ -389,15 +413,16 @@ file_webhook(Webhook *webhook, bool deferred_is_ours)
 {
 	if (webhook->filed.unreadable)
 		wa_archive_keep(webhook->body, webhook->len, WA_UNREADABLE,
-						webhook->remark);
+						webhook->remark, wa_signer_numbers(webhook->signer));
 	if (webhook->document == NULL)
 		return;
 
 	/* before what is parked, which may be the same */
 	if (webhook->remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL)
 		wa_archive_keep(webhook->body, webhook->len, WA_FILED,
-						webhook->remark);
-	webhook->filed = file_document(webhook->document, deferred_is_ours);
+						webhook->remark, wa_signer_numbers(webhook->signer));
+	webhook->filed = file_document(webhook->document, webhook->signer,
+								   deferred_is_ours);
 }
 
 /*
@@ -528,14 +553,14 @@ compare_ords(const void *a, const void *b)
  * written by us.
  */
 static WaFiled
-file_parked(const bytea *body, bool deferred_is_ours)
+file_parked(const bytea *body, WaSigner *signer, bool deferred_is_ours)
 {
 	char	   *document = pnstrdup(VARDATA_ANY(body),
 									VARSIZE_ANY_EXHDR(body));
 
 	return file_document(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 															CStringGetDatum(document))),
-						 deferred_is_ours);
+						 signer, deferred_is_ours);
 }
 
 static void
@@ -561,6 +586,25 @@ make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
 	kind->store = wa_store_create(tables, ntables);
 	kind->tables = tables;
 	kind->ntables = ntables;
+	kind->number_columns = palloc(sizeof(int) * ntables);
+	kind->waba_columns = palloc(sizeof(int) * ntables);
+	for (int t = 0; t < ntables; t++)
+	{
+		kind->number_columns[t] = column_named(&tables[t], "phone_number_id");
+		kind->waba_columns[t] = column_named(&tables[t], "waba_id");
+	}
+}
+
+/*
+ * Which column of a table has this name, or -1.
+ */
+static int
+column_named(const WaTable *table, const char *name)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (strcmp(table->columns[i].name, name) == 0)
+			return i;
+	return -1;
 }
 
 /*
@@ -568,7 +612,7 @@ make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
  * can be.
  */
 static WaFiled
-file_document(Jsonb *document, bool deferred_is_ours)
+file_document(Jsonb *document, WaSigner *signer, bool deferred_is_ours)
 {
 	WaFiled		filed = {.http_status = WA_HTTP_OK};
 	const WebhookKind *kind;
@@ -581,12 +625,48 @@ file_document(Jsonb *document, bool deferred_is_ours)
 	nstored = palloc(sizeof(uint64) * kind->ntables);
 	check = deferred_is_ours &&
 		(wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows));
-	error = store_in_subtransaction(kind, rows, nstored, check);
+	error = is_all_signed(signer, kind, rows) ?
+		store_in_subtransaction(kind, rows, nstored, check) : make_objection();
 	if (error == NULL)
 		count_rows(&filed, kind, rows, nstored);
 	else
-		file_elements(&filed, kind, document, rows, check, error);
+		file_elements(&filed, kind, document, rows, signer, check, error);
 	return filed;
+}
+
+/*
+ * May who has told a document tell all of it?
+ */
+static bool
+is_all_signed(WaSigner *signer, const WebhookKind *kind, const WaRows *rows)
+{
+	for (int t = 0; signer != NULL && t < kind->ntables; t++)
+		for (int r = 0; r < rows[t].nrows; r++)
+			if (!is_row_signed(signer, kind, rows, t, r))
+				return false;
+	return true;
+}
+
+static bool
+is_row_signed(WaSigner *signer, const WebhookKind *kind, const WaRows *rows,
+			  int t, int r)
+{
+	return wa_signs_for(signer,
+						text_of(kind, rows, t, r, kind->number_columns[t]),
+						text_of(kind, rows, t, r, kind->waba_columns[t]));
+}
+
+/*
+ * What a row has in a column of type text, which there may not be; or NULL.
+ */
+static char *
+text_of(const WebhookKind *kind, const WaRows *rows, int t, int r, int column)
+{
+	int			place = r * kind->tables[t].ncolumns + column;
+
+	if (column < 0 || rows[t].nulls[place])
+		return NULL;
+	return TextDatumGetCString(rows[t].values[place]);
 }
 
 /*
@@ -637,7 +717,8 @@ count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
  */
 static void
 file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
-			  const WaRows *rows, bool check_deferred, ErrorData *error)
+			  const WaRows *rows, WaSigner *signer, bool check_deferred,
+			  ErrorData *error)
 {
 	int			nelements;
 	WebhookElement *elements = list_elements(kind, rows, &nelements);
@@ -649,8 +730,13 @@ file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
 		WebhookElement *element = &elements[i];
 
 		CHECK_FOR_INTERRUPTS();
-		element->error = nelements == 1 ? error :
-			file_element(filed, kind, rows, element, check_deferred);
+		if (nelements == 1)
+			element->error = error;
+		else if (!is_element_signed(signer, kind, rows, element))
+			element->error = make_objection();
+		else
+			element->error = file_element(filed, kind, rows, element,
+										  check_deferred);
 		if (element->error != NULL && filed->error == NULL)
 			filed->error = element->error->message;
 	}
@@ -668,7 +754,32 @@ file_elements(WaFiled *filed, const WebhookKind *kind, Jsonb *document,
 	}
 	filed->parked = ncuts;
 	if (ncuts > 0)
-		park(kind, document, rows, cuts, elements, ncuts);
+		park(kind, document, rows, signer, cuts, elements, ncuts);
+}
+
+/*
+ * That the secret of another number was signed with, as if it were an error.
+ */
+static ErrorData *
+make_objection(void)
+{
+	ErrorData  *objection = palloc0(sizeof(ErrorData));
+
+	objection->sqlerrcode = WA_ERRCODE_NOT_SIGNED;
+	objection->message = "webhook is signed with the secret of another number";
+	objection->hint = "If both numbers are of one app, set its secret for this number, too, with whatsapp.set_app_secret(), and call whatsapp.replay().";
+	return objection;
+}
+
+static bool
+is_element_signed(WaSigner *signer, const WebhookKind *kind,
+				  const WaRows *rows, const WebhookElement *element)
+{
+	for (int i = 0; i < element->nrows; i++)
+		if (!is_row_signed(signer, kind, rows, element->rows[i].table,
+						   element->rows[i].row))
+			return false;
+	return true;
 }
 
 /*
@@ -865,7 +976,8 @@ column_at(const WebhookKind *kind, const WaRows *rows, const WebhookRow *row,
  */
 static void
 park(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
-	 const WaCut *cuts, const WebhookElement *elements, int nelements)
+	 WaSigner *signer, const WaCut *cuts, const WebhookElement *elements,
+	 int nelements)
 {
 	Jsonb	  **parts = wa_prune_cut_out(wa_shredder_root(kind->shredder),
 										 document, cuts, nelements);
@@ -879,7 +991,9 @@ park(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
 			time = column_at(kind, rows, &elements[i].rows[j], "/entry.time");
 		if (time != NULL)
 			parts[i] = with_entry_time(parts[i], DatumGetTimestampTz(*time));
-		wa_archive_park(parts[i], elements[i].error);
+		wa_archive_park(parts[i], elements[i].error,
+						elements[i].error->sqlerrcode == WA_ERRCODE_NOT_SIGNED ?
+						wa_signer_numbers(signer) : NULL);
 	}
 }
 

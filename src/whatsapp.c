@@ -160,6 +160,12 @@ define_settings(void)
 							&wa_request_timeout, 30000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
+	DefineCustomStringVariable("whatsapp.secret_directory",
+							   "Directory of files that secrets are read from.",
+							   "If empty, none are.",
+							   &wa_secret_directory, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+
 	DefineCustomIntVariable("whatsapp.unknown_grace",
 							"How long to wait for evidence of what has become of a message.",
 							"After that, whatsapp.unknown_policy decides.",

@@ -27,6 +27,7 @@
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "storage/latch.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 
 /*
@@ -122,6 +123,9 @@ enum
 	WA_CORRESPONDENTS,
 	WA_CONTACT_SIGHTINGS
 };
+
+/* How the key of a group begins, among those of whatsapp.correspondents */
+#define WA_GROUP_PREFIX	"group:"
 
 /* A part of a webhook that may come without the rest around it */
 typedef struct WaPart
@@ -331,7 +335,18 @@ typedef struct WaCut
 } WaCut;
 
 typedef struct WaShredder WaShredder;
+typedef struct WaSigner WaSigner;
 typedef struct WaStore WaStore;
+
+/* in hide.c */
+
+/* in thread.c */
+
+/* in sources.c */
+extern char *wa_secret_directory;
+
+extern const char *wa_secret_value(const char *source, const char *value,
+								   const char *name);
 
 /* in signature.c */
 extern bool wa_signature_matches(const char *body, size_t len,
@@ -375,6 +390,10 @@ extern void wa_connect(void);
 extern void wa_execute(WaQuery *query, Datum *values, const char *nulls);
 extern void wa_execute_latest(WaQuery *query);
 
+/* in behalf.c */
+extern Oid	wa_owner(void);
+extern bool wa_sees_number(const char *phone_number_id);
+
 /* in hooks.c */
 extern bool wa_hooks_exist(void);
 extern bool wa_hooks_listen(const char *event);
@@ -389,7 +408,12 @@ extern void wa_store_rank(WaStore *store, int t, const WaRows *rows,
 extern bool wa_store_may_be_deferred(const WaStore *store, const WaRows *rows);
 
 /* in secrets.c */
-extern bool wa_is_signed(const char *body, size_t len, const char *signature);
+extern WaSigner *wa_find_signer(const char *body, size_t len,
+								const char *signature);
+extern WaSigner *wa_make_signer(ArrayType *numbers);
+extern ArrayType *wa_signer_numbers(const WaSigner *signer);
+extern bool wa_signs_for(WaSigner *signer, const char *number,
+						 const char *waba);
 extern bool wa_is_verify_token(const char *token, size_t len);
 
 /* in fields.c */
@@ -417,10 +441,13 @@ typedef enum WaWebhookState
 extern int	wa_archive_wanted;
 
 extern void wa_archive_keep(const char *body, size_t len,
-							WaWebhookState state, const char *reason);
-extern void wa_archive_park(Jsonb *part, const ErrorData *error);
+							WaWebhookState state, const char *reason,
+							ArrayType *signed_for);
+extern void wa_archive_park(Jsonb *part, const ErrorData *error,
+							ArrayType *signed_for);
 extern Datum *wa_archive_list(bool everything, int *nids);
-extern bytea *wa_archive_take(Datum id, bool *was_parked);
+extern bytea *wa_archive_take(Datum id, bool *was_parked,
+							  ArrayType **signed_for);
 
 /* in webhook.c */
 #define WA_MAX_BODY_SIZE	(3 * 1024 * 1024)	/* as Meta says */

@@ -86,6 +86,16 @@ ok( wait_until(
 		}),
 	'it can be copied');
 ok(wait_for_sender($node, 'four'), 'its copy has a sender');
+
+# It was copied with its secrets, and what is queued there was queued by another
+is( $node->safe_psql('four', 'SELECT state FROM whatsapp.sender_status'),
+	'copy', 'but is no installation of its own yet');
+is( $node->safe_psql('four',
+		'SELECT count(*) FROM whatsapp.open_numbers()'),
+	'0',
+	'and so sends nothing');
+$node->safe_psql('four',
+	"SELECT whatsapp.set_access_token('" . NUMBER . "', '" . TOKEN . "')");
 sends('four');
 $node->safe_psql('postgres',
 	'ALTER DATABASE one WITH ALLOW_CONNECTIONS true');

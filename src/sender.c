@@ -22,7 +22,7 @@
  * takes too long.  Nothing waits for a lock, but for a tenth of a second:
  * transfers go on only while we are where libcurl can be driven.
  *
- * The extension may be dropped at any time.  Each transaction makes sure that
+ * The extension may be given to another role, and be dropped, at any time.  Each transaction makes sure that
  * it is still there, and takes a lock for it to stay until the end.  It never
  * waits for that lock, so that DROP EXTENSION is not waited for, either.
  *
@@ -174,6 +174,7 @@ static TimeoutId work_timeout;
 static bool is_known_trouble = false;	/* an error would be no news */
 static Oid	extension_oid = InvalidOid;
 static bool extension_is_gone = false;
+static Oid	known_owner = InvalidOid;	/* of our tables, when we started */
 static MemoryContext turn_context = NULL;	/* reset each turn */
 static MemoryContext reply_context = NULL;
 static List *replies = NIL;		/* of SenderReply */
@@ -232,6 +233,7 @@ static void collect_replies(void);
 static SenderWork in_transaction(const char *activity,
 								 void (*work) (void *arg), void *arg);
 static bool extension_is_here(void);
+static void follow_owner(void);
 
 /*
  * The whole life of a sender.  Its argument is its slot; see shared.c.
@@ -928,6 +930,7 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 
 		if (extension_is_here())
 		{
+			follow_owner();
 			PushActiveSnapshot(GetTransactionSnapshot());
 			wa_connect();
 			work(arg);
@@ -990,4 +993,23 @@ extension_is_here(void)
 	/* it may have been dropped just before we got the lock */
 	extension_is_gone = get_extension_oid("whatsapp", true) != oid;
 	return !extension_is_gone;
+}
+
+/*
+ * Should the extension belong to another role by now, be that role, who may do
+ * with our tables what we no longer may; and have another sender started, that
+ * was that role from the beginning.
+ */
+static void
+follow_owner(void)
+{
+	Oid			owner = wa_owner();
+
+	if (!OidIsValid(known_owner))
+		known_owner = owner;
+	if (owner == known_owner)
+		return;
+	SetUserIdAndSecContext(owner, SECURITY_LOCAL_USERID_CHANGE);
+	end_is_wanted = true;
+	wa_shared_end_well();
 }

@@ -3,6 +3,7 @@
 #	make, make install	build and install for the PostgreSQL of PG_CONFIG
 #	make check			run all tests, with what is installed here
 #	make check-all		the same, and with other versions of PostgreSQL (as root)
+#	make check-static	look for mistakes without running it; see test/static.sh
 #	make demo			show it at work; see test/demo.sh
 #	make indent			lay out the C code; make check-style says what is not
 #
@@ -10,7 +11,7 @@
 # and must work before PostgreSQL is installed.  So PGXS is not included for
 # them.  It also has a "check" of its own, which only says that there is none.
 
-ours = check check-all check-style demo indent
+ours = check check-all check-static check-style demo indent
 
 ifneq ($(filter $(ours),$(MAKECMDGOALS)),)
 
@@ -26,6 +27,9 @@ check:
 
 check-all:
 	@bash test/chroots.sh
+
+check-static:
+	@bash test/static.sh
 
 demo:
 	@bash test/demo.sh

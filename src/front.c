@@ -197,9 +197,12 @@ static FrontString
 query_parameter(const FrontString *query, const char *name)
 {
 	const char *start = query->data;
-	const char *end = query->data + query->len;
+	const char *end;
 
-	if (start != NULL && start < end && *start == '?')
+	if (start == NULL)
+		return make_string(NULL, 0);
+	end = start + query->len;
+	if (start < end && *start == '?')
 		start++;
 	while (start != NULL && start < end)
 	{

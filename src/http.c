@@ -692,14 +692,18 @@ static void
 blot_out(char *text, size_t len, const char *secret)
 {
 	size_t		secret_len = strlen(secret);
-	char	   *found;
+	size_t		start = 0;
 
-	while (text !=NULL && secret_len >= MIN_SECRET_LEN &&
-		   (found = memmem(text, len, secret, secret_len)) != NULL)
+	if (text == NULL || secret_len < MIN_SECRET_LEN)
+		return;
+	for (;;)
 	{
+		char	   *found = memmem(text + start, len - start, secret, secret_len);
+
+		if (found == NULL)
+			return;
 		memset(found, '*', secret_len);
-		len -= found + secret_len - text;
-		text = found + secret_len;
+		start = found + secret_len - text;
 	}
 }
 

@@ -8,11 +8,11 @@
 # does it, and nothing happens.  Where nothing is missing, apt-get is not even
 # asked.  Run it by itself to prepare a machine:
 #
-#	test/setup.sh [style]
+#	test/setup.sh [style|static]
 #
 # With "style", what `make indent` and `make check-style` need is looked for
-# too.  When this file is sourced instead, setup_machine does the same and
-# leaves behind:
+# too; with "static", what `make check-static` needs.  When this file is sourced
+# instead, setup_machine does the same and leaves behind:
 #
 #	PG_CONFIG		absolute name of the pg_config to build with
 #	PG_MAJOR		its major version
@@ -267,9 +267,10 @@ find_missing()
 	have nginx || [ -x /usr/sbin/nginx ] || lack nginx
 	find_postgresql
 	find_node
-	if [ "${1:-}" = style ]; then
-		find_indent
-	fi
+	case ${1:-} in
+		style) find_indent ;;
+		static) have cppcheck || lack cppcheck ;;
+	esac
 }
 
 # A new PostgreSQL server package creates a cluster, and it and nginx are

@@ -5962,7 +5962,8 @@ CREATE TRIGGER given AFTER INSERT ON whatsapp.number_roles
 	FOR EACH ROW WHEN (NEW.phone_number_id <> '*') EXECUTE FUNCTION whatsapp.number_given();
 COMMENT ON TRIGGER given ON whatsapp.number_roles IS 'has a role that is given a number have all of them no longer';
 
--- These run as who asks.
+-- These run as who asks, once for each query.  (A role that was dropped is
+-- looked up as NULL, and nobody is a member of that.)
 
 CREATE FUNCTION whatsapp.sees_all() RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -5971,8 +5972,7 @@ AS $$
 BEGIN
 	RETURN EXISTS (
 		SELECT FROM whatsapp.number_roles r
-		JOIN pg_roles p ON p.rolname = r.role_name
-		WHERE r.phone_number_id = '*' AND pg_has_role(p.oid, 'USAGE'));
+		WHERE r.phone_number_id = '*' AND pg_has_role(to_regrole(quote_ident(r.role_name)), 'USAGE'));
 END $$;
 COMMENT ON FUNCTION whatsapp.sees_all() IS 'whether the current role sees rows of all numbers';
 
@@ -5984,8 +5984,7 @@ BEGIN
 	RETURN ARRAY(
 		SELECT r.phone_number_id
 		FROM whatsapp.number_roles r
-		JOIN pg_roles p ON p.rolname = r.role_name
-		WHERE pg_has_role(p.oid, 'USAGE'));
+		WHERE pg_has_role(to_regrole(quote_ident(r.role_name)), 'USAGE'));
 END $$;
 COMMENT ON FUNCTION whatsapp.seen_numbers() IS 'the numbers of which the current role sees rows';
 
@@ -6025,8 +6024,8 @@ BEGIN
 			('outbox', 'UPDATE', 'change', number_seen, 'messages from numbers that the role has'),
 			('outbox', 'DELETE', 'remove', number_seen, 'messages from numbers that the role has'),
 			('attempts', 'ALL', 'numbers', 'EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = outbox_id)', 'attempts to send messages that the role sees'),
-			('number_roles', 'ALL', 'roles', 'pg_has_role((SELECT p.oid FROM pg_roles p WHERE p.rolname = role_name), ''USAGE'')', 'the numbers of the role itself'),
-			('role_levels', 'ALL', 'roles', 'pg_has_role((SELECT p.oid FROM pg_roles p WHERE p.rolname = role_name), ''USAGE'')', 'the levels of the role itself'),
+			('number_roles', 'ALL', 'roles', 'pg_has_role(to_regrole(quote_ident(role_name)), ''USAGE'')', 'the numbers of the role itself'),
+			('role_levels', 'ALL', 'roles', 'pg_has_role(to_regrole(quote_ident(role_name)), ''USAGE'')', 'the levels of the role itself'),
 			('webhooks', 'ALL', 'all', seen, 'for roles that have all numbers: webhooks may tell of several'),
 			('hooks', 'ALL', 'all', seen, 'for roles that have all numbers'),
 			('secrets', 'ALL', 'all', seen, 'for roles that have all numbers'),

@@ -95,6 +95,6 @@ SELECT whatsapp.set_app_secret('newer-secret-of-two', '2002', valid_until => now
 SELECT messages FROM pg_temp.signed('newer-secret-of-two', pg_temp.webhook('newer', '2002', '2'));
 SELECT messages FROM pg_temp.signed('secret-of-two', pg_temp.webhook('older', '2002', '2'));
 UPDATE whatsapp.secrets SET valid_until = now() WHERE value = 'secret-of-two';
+\set SHOW_CONTEXT never
 SELECT messages FROM pg_temp.signed('secret-of-two', pg_temp.webhook('too old', '2002', '2'));
-
-DROP EXTENSION whatsapp;
+DROP EXTENSION whatsapp CASCADE;

@@ -283,11 +283,9 @@ tell_about_number()
     app_secret => '$APP_SECRET',
     verify_token => '$VERIFY_TOKEN');"
 
-	printf '\nThe front logs in as a role that may do one thing.\n'
+	printf '\nThe front logs in as a role that may hand over webhooks, and nothing else.\n'
 	sql "CREATE ROLE $FRONT_ROLE LOGIN;"
-	sql "GRANT USAGE ON SCHEMA whatsapp TO $FRONT_ROLE;"
-	sql "GRANT EXECUTE ON FUNCTION whatsapp.handle_webhook(text, text, text, bytea)
-    TO $FRONT_ROLE;"
+	sql "SELECT whatsapp.grant_access('$FRONT_ROLE', 'webhook');"
 }
 
 verify_address()

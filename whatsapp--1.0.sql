@@ -34,6 +34,15 @@ END $$;
 CREATE SCHEMA whatsapp;
 COMMENT ON SCHEMA whatsapp IS 'WhatsApp Business (Meta Cloud API): messages received and sent';
 
+CREATE FUNCTION whatsapp.owner() RETURNS oid
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'whatsapp');
+END $$;
+COMMENT ON FUNCTION whatsapp.owner() IS 'the role that owns all of the extension: the owner of the schema, as pg_upgrade does not keep that of the extension itself';
+
 CREATE FUNCTION whatsapp.wake_sender() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'whatsapp_wake_sender';
@@ -5812,10 +5821,7 @@ AS $$
 DECLARE
 	owner pg_roles;
 BEGIN
-	SELECT r.* INTO owner
-	FROM pg_extension e
-	JOIN pg_roles r ON r.oid = e.extowner
-	WHERE e.extname = 'whatsapp';
+	SELECT r.* INTO owner FROM pg_roles r WHERE r.oid = whatsapp.owner();
 	RETURN CASE
 		WHEN whatsapp.sender_pid() IS NOT NULL THEN NULL
 		WHEN NOT whatsapp.is_preloaded() THEN 'whatsapp is not in shared_preload_libraries; that takes a restart of the server'
@@ -6076,7 +6082,7 @@ BEGIN
 			business_username_updates, security_events, account_settings_updates, flow_events, partner_solution_updates,
 			payment_configuration_updates, handovers, automatic_events, user_actions, tracking_events, webhook_errors,
 			history_chunks, business_app_contacts, payments, role_levels}'),
-		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, is_copy, has_access_token, has_app_secret, is_preloaded, why_no_sender,
+		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, is_copy, has_access_token, has_app_secret, is_preloaded, owner, why_no_sender,
 			sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
 			other_form, tenure, phone_holder, is_user_id, contact_key, form_of, contact_ids, find_contact, contact_facts,
 			wants_no_marketing, contact_of, thread, notes, conversation, conversation_state, can_send}'),
@@ -6120,7 +6126,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT (SELECT pg_has_role(e.extowner, 'USAGE') FROM pg_extension e WHERE e.extname = 'whatsapp') THEN
+	IF NOT pg_has_role(whatsapp.owner(), 'USAGE') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'insufficient_privilege',
 			MESSAGE = 'must be owner of extension whatsapp to grant and revoke access';
@@ -6211,26 +6217,27 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.revoke_access(name, text) IS 'takes a level of access from a role, or all if none is given. Numbers that it was given stay in whatsapp.number_roles. Error 42501 if the caller does not own the extension';
 
+CREATE FUNCTION whatsapp.grant_levels() RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'whatsapp_grant_levels';
+COMMENT ON FUNCTION whatsapp.grant_levels() IS 'grants to roles what their levels have, as if it were not done by a script of the extension: what these grant is not dumped';
+
 CREATE FUNCTION whatsapp.finish_update() RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	owner name;
+	owner CONSTANT oid := whatsapp.owner();
 	o record;
 BEGIN
 	PERFORM whatsapp.complain_unless_owner();
-	SELECT r.rolname INTO owner
-	FROM pg_extension e
-	JOIN pg_roles r ON r.oid = e.extowner
-	WHERE e.extname = 'whatsapp';
 
 	-- what the script has made belongs to who called it
 	FOR o IN
 		SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name
 		FROM pg_class c
 		WHERE c.relnamespace = 'whatsapp'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
-			AND c.relowner <> owner::regrole
+			AND c.relowner <> owner
 			-- a sequence of a column goes with its table
 			AND NOT EXISTS (
 				SELECT FROM pg_depend d
@@ -6239,21 +6246,19 @@ BEGIN
 		UNION ALL
 		SELECT 'ROUTINE', p.oid::regprocedure::text
 		FROM pg_proc p
-		WHERE p.pronamespace = 'whatsapp'::regnamespace AND p.proowner <> owner::regrole
+		WHERE p.pronamespace = 'whatsapp'::regnamespace AND p.proowner <> owner
 		UNION ALL
 		SELECT 'TYPE', t.oid::regtype::text
 		FROM pg_type t
 		LEFT JOIN pg_class c ON c.oid = t.typrelid
-		WHERE t.typnamespace = 'whatsapp'::regnamespace AND t.typowner <> owner::regrole
+		WHERE t.typnamespace = 'whatsapp'::regnamespace AND t.typowner <> owner
 			AND t.typelem = 0 AND (t.typrelid = 0 OR c.relkind = 'c')
 	LOOP
-		EXECUTE format('ALTER %s %s OWNER TO %I', o.kind, o.name, owner);
+		EXECUTE format('ALTER %s %s OWNER TO %s', o.kind, o.name, owner::regrole);
 	END LOOP;
 
 	PERFORM whatsapp.revoke_public();
-	PERFORM whatsapp.grant_access(l.role_name, l.level)
-	FROM whatsapp.role_levels l
-	JOIN pg_roles p ON p.rolname = l.role_name;
+	PERFORM whatsapp.grant_levels();
 END $$;
 COMMENT ON FUNCTION whatsapp.finish_update() IS 'for update scripts, as their last statement: gives what they have made to the owner of the extension, takes from PUBLIC what it has on it, and grants to roles what their levels have';
 

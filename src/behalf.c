@@ -15,7 +15,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -119,19 +119,19 @@ wa_sees_number(const char *phone_number_id)
 }
 
 /*
- * Who owns our tables, and the extension.
+ * Who owns all that is ours: the owner of the schema.  The owner of the
+ * extension is the same, but for pg_upgrade, which does not keep that.
  */
 Oid
 wa_owner(void)
 {
-	Oid			relid = get_relname_relid("outbox",
-										  get_namespace_oid("whatsapp", false));
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			schema = get_namespace_oid("whatsapp", false);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		elog(ERROR, "cache lookup failed for namespace %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
 	ReleaseSysCache(tuple);
 	return owner;
 }

@@ -698,7 +698,7 @@ blot_out(char *text, size_t len, const char *secret)
 		return;
 	for (;;)
 	{
-		char	   *found = memmem(text + start, len - start, secret, secret_len);
+		char	   *found = memmem(text +start, len - start, secret, secret_len);
 
 		if (found == NULL)
 			return;

@@ -394,6 +394,8 @@ extern void wa_execute_latest(WaQuery *query);
 extern Oid	wa_owner(void);
 extern bool wa_sees_number(const char *phone_number_id);
 
+/* in update.c */
+
 /* in hooks.c */
 extern bool wa_hooks_exist(void);
 extern bool wa_hooks_listen(const char *event);

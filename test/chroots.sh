@@ -6,7 +6,9 @@
 #
 # The other versions are those of other Debian releases.  Each has a chroot,
 # made by debootstrap from this machine's own Debian mirror and kept for the
-# next time; remove its folder to get a new one.  This needs root.
+# next time; remove its folder to get a new one.  Beside its own PostgreSQL, each
+# gets the oldest that the extension supports, for pg_upgrade to begin with.  This
+# needs root.
 #
 # Environment:
 #
@@ -28,6 +30,11 @@ SUITES=${SUITES:-here trixie sid}
 
 # Written into a chroot when debootstrap has succeeded
 STAMP=.whatsapp-complete
+
+# The Debian release that has the oldest PostgreSQL we support, and what is
+# written into a chroot when it has that, too
+OLDER_SUITE=bookworm
+OLDER_STAMP=.whatsapp-postgresql-$OLDEST_MAJOR
 
 MIRROR=
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -208,6 +215,47 @@ fill_chroot()
 	sandbox_copy_corpus "$SOURCE_DIR" "$dir/whatsapp"
 }
 
+# Let apt there know the older release, for packages that no other has
+add_older_suite()
+{
+	local dir=$1 keys mirror
+
+	need_tools
+	find_mirror
+	keys=/etc/apt/keyrings/whatsapp-${KEYRING##*/}
+	mirror=${MIRROR:-$(awk '$1 == "deb" { print $2; exit }' "$dir/etc/apt/sources.list")}
+	mkdir -p "$dir/etc/apt/keyrings"
+	cp -L "$KEYRING" "$dir$keys"
+	chmod 644 "$dir$keys"
+	printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$mirror" "$OLDER_SUITE" \
+		>"$dir/etc/apt/sources.list.d/whatsapp-older.list"
+	printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "$OLDER_SUITE" \
+		>"$dir/etc/apt/preferences.d/whatsapp-older"
+}
+
+# Install the older PostgreSQL unless it is there, after the chroot's own, which
+# would otherwise not be asked for.  Releases move on, and one day it will not go
+# into the newest of them; then there are tests that cannot be run there.
+add_older_postgresql()
+{
+	local suite=$1 dir=$2 start=$SECONDS
+
+	if [ -e "$dir/$OLDER_STAMP" ] || [ "$suite" = "$OLDER_SUITE" ]; then
+		return 0
+	fi
+	echo "Adding PostgreSQL $OLDEST_MAJOR of Debian $OLDER_SUITE to $dir"
+	add_older_suite "$dir"
+	in_chroot "$dir" bash -c "cd /whatsapp/main && test/setup.sh &&
+		PG_CONFIG=/usr/lib/postgresql/$OLDEST_MAJOR/bin/pg_config test/setup.sh" \
+		>"$work/older" 2>&1 || {
+		tail -n 20 "$work/older"
+		echo "PostgreSQL $OLDEST_MAJOR could not be added; pg_upgrade is NOT tested with $suite."
+		return 0
+	}
+	touch "$dir/$OLDER_STAMP"
+	echo "Added in $((SECONDS - start)) s"
+}
+
 # Run in the namespaces: mount what programs expect, then enter
 enter_chroot()
 {
@@ -224,6 +272,12 @@ enter_chroot()
 		${TEST_TIMEOUT:+"TEST_TIMEOUT=$TEST_TIMEOUT"} chroot "$dir" "$@"
 }
 
+# Run a command in a chroot
+in_chroot()
+{
+	isolated bash -c ". '${BASH_SOURCE[0]}'; enter_chroot \"\$@\"" bash "$@"
+}
+
 check_in_chroot()
 {
 	local suite=$1 lock
@@ -237,8 +291,8 @@ check_in_chroot()
 	chroot=$CHROOTS/$suite
 	make_chroot "$suite" || return 1
 	fill_chroot "$chroot" || return 1
-	isolated bash -c ". '${BASH_SOURCE[0]}'; enter_chroot \"\$@\"" bash \
-		"$chroot" make -C /whatsapp/main --no-print-directory check
+	add_older_postgresql "$suite" "$chroot" || return 1
+	in_chroot "$chroot" make -C /whatsapp/main --no-print-directory check
 }
 
 # -- Suites --------------------------------------------------------------------

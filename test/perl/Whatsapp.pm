@@ -19,10 +19,11 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   NUMBER TOKEN SECRET VERIFY_TOKEN
-  new_cluster add_number start_graph start_front start_nginx stop_program
+  new_cluster configure add_number start_graph start_front start_nginx stop_program
   make_certificate free_port set_conf
   graph_post graph_get graph_url graph_requests wait_for_in_flight
   fixture wait_until wait_for_state wait_for_sender sender_pid
+  catalog differences
 );
 
 use constant NUMBER => '106540352242922';
@@ -42,16 +43,25 @@ sub new_cluster
 {
 	my ($name, $graph, @conf) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	my $url = $graph ? graph_url($graph, '') : 'http://127.0.0.1:1';
 
 	$node->init;
+	configure($node, $graph, @conf);
+	$node->start;
+	return $node;
+}
+
+# Have a cluster that is yet to start preload the extension, and send there.
+sub configure
+{
+	my ($node, $graph, @conf) = @_;
+	my $url = $graph ? graph_url($graph, '') : 'http://127.0.0.1:1';
+
 	$node->append_conf('postgresql.conf', $_)
 	  foreach "shared_preload_libraries = 'whatsapp'",
 	  "whatsapp.graph_url = '$url'",
 	  "log_line_prefix = '%m [%p] %b '",
 	  @conf;
-	$node->start;
-	return $node;
+	return;
 }
 
 # Create the extension, and add a number to send from.
@@ -305,6 +315,33 @@ sub fixture
 	my ($name) = @_;
 
 	return slurp_file("test/webhooks/$name.json");
+}
+
+# All that the extension is made of, in lines; see test/catalog.sql.  Or what it
+# would be after a statement, which is rolled back.
+sub catalog
+{
+	my ($node, $database, $statement) = @_;
+	my $query = slurp_file('test/catalog.sql');
+
+	$query = "BEGIN; $statement;\n$query\nROLLBACK" if defined $statement;
+	return [ split(/\n/, $node->safe_psql($database, $query)) ];
+}
+
+# The lines that only the first of two lists has (-), or only the second (+).
+sub differences
+{
+	my ($old, $new) = @_;
+	my (%balance, @lines);
+
+	$balance{$_}-- foreach @$old;
+	$balance{$_}++ foreach @$new;
+	foreach my $line (sort keys %balance)
+	{
+		push @lines, ($balance{$line} < 0 ? '- ' : '+ ') . $line
+		  if $balance{$line} != 0;
+	}
+	return join("\n", @lines);
 }
 
 # Wait until something is so.  Returns false if it never is.

@@ -39,9 +39,9 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'whatsapp');
+	RETURN (SELECT c.relowner FROM pg_class c WHERE c.oid = 'whatsapp.outbox'::regclass);
 END $$;
-COMMENT ON FUNCTION whatsapp.owner() IS 'the role that owns all of the extension: the owner of the schema, as pg_upgrade does not keep that of the extension itself';
+COMMENT ON FUNCTION whatsapp.owner() IS 'the role that owns all of the extension: the owner of its tables, as pg_upgrade does not keep that of the extension itself';
 
 CREATE FUNCTION whatsapp.wake_sender() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -61,13 +61,15 @@ COMMENT ON FUNCTION whatsapp.wake_sender() IS 'has the background worker look at
 -- have sent by now.
 CREATE TABLE whatsapp.installation (
 	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-	database oid NOT NULL
+	database oid NOT NULL,
+	is_armed boolean NOT NULL DEFAULT false
 );
 INSERT INTO whatsapp.installation (database)
 SELECT d.oid FROM pg_database d WHERE d.datname = current_database();
 COMMENT ON TABLE whatsapp.installation IS 'which installation of the extension this is: one row, made by CREATE EXTENSION and not dumped. pg_upgrade and physical copies of the server keep it';
 COMMENT ON COLUMN whatsapp.installation.id IS 'a random id';
 COMMENT ON COLUMN whatsapp.installation.database IS 'the database that it was made for; if this is another, it was copied by CREATE DATABASE ... TEMPLATE';
+COMMENT ON COLUMN whatsapp.installation.is_armed IS 'whether any number was ever given an access token here';
 
 CREATE FUNCTION whatsapp.here() RETURNS uuid
 LANGUAGE plpgsql STABLE
@@ -129,11 +131,25 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN EXISTS (
-		SELECT FROM whatsapp.numbers n
-		WHERE n.armed_in IS NULL OR n.armed_in = whatsapp.here());
+	-- numbers without a token may have come with others from a dump
+	RETURN EXISTS (SELECT FROM whatsapp.installation i WHERE i.is_armed AND i.id = whatsapp.here())
+		OR EXISTS (SELECT FROM whatsapp.numbers) AND NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.armed_in IS NOT NULL);
 END $$;
-COMMENT ON FUNCTION whatsapp.is_awake() IS 'whether there is a number that the background worker has to see to; while a dump is restored there is none, and rows stay as they were';
+COMMENT ON FUNCTION whatsapp.is_awake() IS 'whether there is a number that the background worker has to see to; while a dump is restored, and until a number of it is given an access token here, there is none, and rows stay as they were';
+
+CREATE FUNCTION whatsapp.copies() RETURNS text[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	here uuid := whatsapp.here();
+BEGIN
+	RETURN ARRAY(
+		SELECT n.phone_number_id
+		FROM whatsapp.numbers n
+		WHERE n.armed_in IS NOT NULL AND n.armed_in IS DISTINCT FROM here);
+END $$;
+COMMENT ON FUNCTION whatsapp.copies() IS 'the numbers of which whatsapp.is_copy() is true: what is theirs is left alone';
 
 -- Not dumped, and values are for the owner alone.  There are no constraints on
 -- the value, as what violates one is shown in the error; and no statistics, as
@@ -162,22 +178,17 @@ COMMENT ON COLUMN whatsapp.secrets.added_at IS 'when it was set';
 CREATE FUNCTION whatsapp.secret_value(source text, value text, name text) RETURNS text
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'whatsapp_secret_value';
-COMMENT ON FUNCTION whatsapp.secret_value(text, text, text) IS 'a secret: the value, or what is in the file or environment variable of that name; NULL if it cannot be used. Files and variables are read once, and again after the configuration was reloaded';
+COMMENT ON FUNCTION whatsapp.secret_value(text, text, text) IS 'a secret: the value, or what is in the file or environment variable of that name; NULL if it cannot be used. A file is read again when it has changed';
 
 CREATE FUNCTION whatsapp.secret_complaint(source text, told text) RETURNS text
 LANGUAGE c VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'whatsapp_secret_complaint';
-COMMENT ON FUNCTION whatsapp.secret_complaint(text, text) IS 'why a secret cannot be used, that is given by itself, or by the name of a file or environment variable, which is looked at anew; NULL if it can. Does not tell the secret';
+COMMENT ON FUNCTION whatsapp.secret_complaint(text, text) IS 'why a secret cannot be used, that is given by itself, or by the name of a file or environment variable; NULL if it can. Does not tell the secret';
 
 CREATE FUNCTION whatsapp.secret_since(source text, name text, added_at timestamptz) RETURNS timestamptz
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'whatsapp_secret_since';
-COMMENT ON FUNCTION whatsapp.secret_since(text, text, timestamptz) IS 'since when a secret is what it is: when it was added or, if that is later, when the file was changed or the server started';
-
-CREATE FUNCTION whatsapp.reread_secrets() RETURNS void
-LANGUAGE c VOLATILE
-AS 'MODULE_PATHNAME', 'whatsapp_reread_secrets';
-COMMENT ON FUNCTION whatsapp.reread_secrets() IS 'has this session read secrets from files again, when it needs them';
+COMMENT ON FUNCTION whatsapp.secret_since(text, text, timestamptz) IS 'since when a secret is what it is: when it was added or, if that is later, when the file was changed, or that was noticed, or the server started';
 
 CREATE VIEW whatsapp.valid_secrets WITH (security_invoker = true) AS
 SELECT s.secret_id, s.kind, s.phone_number_id,
@@ -196,6 +207,7 @@ COMMENT ON COLUMN whatsapp.valid_secrets.since IS 'since when it is what it is';
 CREATE FUNCTION whatsapp.appsecret_proof(phone_number_id text, access_token text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	-- a signature is the same in front of which it says how it was made
@@ -237,7 +249,8 @@ COMMENT ON COLUMN whatsapp.holds.reason IS 'what Meta said';
 
 -- Who sets a secret need not be able to read it.  What these functions are
 -- called with is hidden first of all, and no error tells of it: somebody may
--- have mistaken one argument for another.
+-- have mistaken one argument for another.  Nor do plans, which auto_explain
+-- may write to the log: they are made for any arguments.
 
 CREATE FUNCTION whatsapp.hide_statement() RETURNS void
 LANGUAGE c VOLATILE
@@ -253,6 +266,7 @@ CREATE FUNCTION whatsapp.set_secret(kind text, told text, phone_number_id text, 
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
 	complaint text;
@@ -297,11 +311,12 @@ BEGIN
 	-- a copy of the database becomes an installation of its own
 	IF here IS NULL THEN
 		UPDATE whatsapp.installation i
-		SET id = gen_random_uuid(), database = d.oid
+		SET id = gen_random_uuid(), database = d.oid, is_armed = false
 		FROM pg_database d
-		WHERE d.datname = current_database()
-		RETURNING i.id INTO here;
+		WHERE d.datname = current_database() AND i.database <> d.oid;
+		here := whatsapp.here();	-- or somebody else's, who was faster
 	END IF;
+	UPDATE whatsapp.installation i SET is_armed = true WHERE NOT i.is_armed;
 	SELECT n.armed_in IS NOT NULL AND EXISTS (
 			SELECT FROM whatsapp.outbox o
 			WHERE o.phone_number_id = arm_number.phone_number_id AND o.state IN ('queued', 'sending', 'unknown'))
@@ -331,6 +346,7 @@ CREATE FUNCTION whatsapp.set_access_token(phone_number_id text, token text,
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	PERFORM whatsapp.hide_statement();
@@ -347,6 +363,7 @@ CREATE FUNCTION whatsapp.set_app_secret(secret text, phone_number_id text DEFAUL
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	PERFORM whatsapp.hide_statement();
@@ -363,12 +380,27 @@ CREATE FUNCTION whatsapp.set_verify_token(token text, phone_number_id text DEFAU
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	PERFORM whatsapp.hide_statement();
 	PERFORM whatsapp.set_secret('verify_token', token, phone_number_id, source, valid_until);
 END $$;
 COMMENT ON FUNCTION whatsapp.set_verify_token(text, text, text, timestamptz) IS 'sets a token for the webhook verification: the one typed into Meta''s dashboard; tokens set before stay valid. The source is as for set_access_token()';
+
+CREATE FUNCTION whatsapp.number_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM whatsapp.secrets s WHERE s.phone_number_id = OLD.phone_number_id;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.number_deleted() IS 'has the secrets of a number go with it: should it be added again, nobody would know of them';
+
+CREATE TRIGGER deleted AFTER DELETE ON whatsapp.numbers
+	FOR EACH ROW EXECUTE FUNCTION whatsapp.number_deleted();
+COMMENT ON TRIGGER deleted ON whatsapp.numbers IS 'has the secrets of a number go with it';
 
 CREATE FUNCTION whatsapp.pause_number(phone_number_id text, reason text DEFAULT NULL, until timestamptz DEFAULT NULL)
 RETURNS void
@@ -441,6 +473,7 @@ CREATE FUNCTION whatsapp.add_number(
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -889,11 +922,11 @@ COMMENT ON COLUMN whatsapp.group_participants.state_at IS 'since when, as Meta t
 COMMENT ON COLUMN whatsapp.group_participants.join_request_id IS 'to approve or reject the newest request with';
 
 CREATE TABLE whatsapp.templates (
-	template_id text PRIMARY KEY,
+	waba_id text NOT NULL,
+	template_id text NOT NULL,
 	name text,
 	name_at timestamptz,
 	language text,
-	waba_id text,
 	status text,
 	status_at timestamptz,
 	status_reason text,
@@ -903,15 +936,17 @@ CREATE TABLE whatsapp.templates (
 	category_at timestamptz,
 	components jsonb,
 	components_at timestamptz,
-	received_at timestamptz NOT NULL DEFAULT now()
+	received_at timestamptz NOT NULL DEFAULT now(),
+	-- by the account as well, so that none can tell anything of another's
+	PRIMARY KEY (waba_id, template_id)
 );
 CREATE INDEX templates_name_idx ON whatsapp.templates (name, language);
 COMMENT ON TABLE whatsapp.templates IS 'message templates, as far as webhooks have told of them';
+COMMENT ON COLUMN whatsapp.templates.waba_id IS 'the WhatsApp Business Account; empty if it was not told';
 COMMENT ON COLUMN whatsapp.templates.template_id IS 'Meta''s id of the template';
 COMMENT ON COLUMN whatsapp.templates.name IS 'its name, to send it by';
 COMMENT ON COLUMN whatsapp.templates.name_at IS 'when its name, language and account were told last';
 COMMENT ON COLUMN whatsapp.templates.language IS 'its language, such as en_US';
-COMMENT ON COLUMN whatsapp.templates.waba_id IS 'the WhatsApp Business Account it belongs to';
 COMMENT ON COLUMN whatsapp.templates.status IS 'APPROVED, REJECTED, PAUSED, DISABLED and so on';
 COMMENT ON COLUMN whatsapp.templates.status_at IS 'since when, as Meta tells it';
 COMMENT ON COLUMN whatsapp.templates.status_reason IS 'why';
@@ -4488,8 +4523,9 @@ BEGIN
 	RETURN QUERY
 	WITH sender AS MATERIALIZED (
 		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value AS access_token,
-			whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages'
-				|| CASE WHEN n.appsecret_proof THEN '?appsecret_proof=' || whatsapp.appsecret_proof(n.phone_number_id, s.value) ELSE '' END AS url
+			-- without the proof there is no address, and so nothing leaves
+			coalesce(whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages'
+				|| CASE WHEN n.appsecret_proof THEN '?appsecret_proof=' || whatsapp.appsecret_proof(n.phone_number_id, s.value) ELSE '' END, '') AS url
 		FROM whatsapp.numbers n
 		JOIN whatsapp.valid_secrets s ON s.phone_number_id = n.phone_number_id
 		WHERE s.kind = 'access_token'
@@ -4620,6 +4656,7 @@ DECLARE
 	recipients text[];
 	held record;
 	next timestamptz;
+	copies CONSTANT text[] := whatsapp.copies();
 BEGIN
 	IF NOT whatsapp.is_awake() THEN
 		RETURN;
@@ -4632,19 +4669,19 @@ BEGIN
 	WHERE n.phone_number_id = ANY (ARRAY(
 		SELECT p.phone_number_id
 		FROM whatsapp.numbers p
-		WHERE p.state = 'paused' AND p.paused_until <= now()
+		WHERE p.state = 'paused' AND p.paused_until <= now() AND (p.phone_number_id = ANY (copies)) IS NOT TRUE
 		FOR UPDATE SKIP LOCKED));
 	DELETE FROM whatsapp.holds h
 	WHERE (h.phone_number_id, h.kind, h.key) IN (
 		SELECT l.phone_number_id, l.kind, l.key
 		FROM whatsapp.holds l
-		WHERE l.until + CASE WHEN l.kind = 'pair' THEN interval '1 hour' WHEN l.rate IS NOT NULL THEN interval '1 minute' ELSE interval '0' END
+		WHERE (l.phone_number_id = ANY (copies)) IS NOT TRUE AND l.until + CASE WHEN l.kind = 'pair' THEN interval '1 hour' WHEN l.rate IS NOT NULL THEN interval '1 minute' ELSE interval '0' END
 			<= now()
 		FOR UPDATE SKIP LOCKED);
 
 	-- a file may have another token by now
 	DELETE FROM whatsapp.holds h
-	WHERE h.kind = 'account' AND h.key = 'token' AND h.since < (
+	WHERE h.kind = 'account' AND h.key = 'token' AND (h.phone_number_id = ANY (copies)) IS NOT TRUE AND h.since < (
 		SELECT s.since
 		FROM whatsapp.valid_secrets s
 		WHERE s.phone_number_id = h.phone_number_id AND s.kind = 'access_token'
@@ -4655,7 +4692,7 @@ BEGIN
 	rows := ARRAY(
 		SELECT q.id
 		FROM whatsapp.outbox q
-		WHERE q.state = 'queued' AND q.expires_at <= now()
+		WHERE q.state = 'queued' AND q.expires_at <= now() AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
 		ORDER BY q.expires_at
 		LIMIT max_rows
 		FOR UPDATE SKIP LOCKED);
@@ -4670,7 +4707,7 @@ BEGIN
 		SELECT q.id
 		FROM whatsapp.outbox q
 		WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
-			AND coalesce(greatest(q.send_after, q.retry_at), '-infinity') <= now()
+			AND coalesce(greatest(q.send_after, q.retry_at), '-infinity') <= now() AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
 		ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity'), - q.priority, q.id
 		LIMIT max_rows);
 	FOR held IN
@@ -4694,7 +4731,7 @@ BEGIN
 		)
 		SELECT k.phone_number_id, k.key
 		FROM k
-		WHERE NOT EXISTS (
+		WHERE (k.phone_number_id = ANY (copies)) IS NOT TRUE AND NOT EXISTS (
 			SELECT FROM whatsapp.holds h
 			WHERE h.phone_number_id = k.phone_number_id AND h.kind = 'template' AND h.key = k.key
 				AND (h.until IS NULL OR h.until > now()))
@@ -4723,7 +4760,11 @@ BEGIN
 	WITH changed AS (
 		DELETE FROM whatsapp.changed_lanes c
 		WHERE c.change_id = ANY (ARRAY(
-			SELECT l.change_id FROM whatsapp.changed_lanes l ORDER BY l.change_id LIMIT max_rows))
+			SELECT l.change_id
+			FROM whatsapp.changed_lanes l
+			WHERE (l.phone_number_id = ANY (copies)) IS NOT TRUE
+			ORDER BY l.change_id
+			LIMIT max_rows))
 		RETURNING c.phone_number_id, c.recipient_key
 	)
 	SELECT number_ids || array_agg(c.phone_number_id), recipients || array_agg(c.recipient_key)
@@ -4743,15 +4784,16 @@ BEGIN
 
 	-- and when there will be something again
 	SELECT least(
-		(SELECT min(n.paused_until) FROM whatsapp.numbers n WHERE n.state = 'paused'),
-		(SELECT min(h.until) FROM whatsapp.holds h WHERE h.until > now()),
+		(SELECT min(n.paused_until) FROM whatsapp.numbers n WHERE n.state = 'paused' AND (n.phone_number_id = ANY (copies)) IS NOT TRUE),
+		(SELECT min(h.until) FROM whatsapp.holds h WHERE h.until > now() AND (h.phone_number_id = ANY (copies)) IS NOT TRUE),
 		(SELECT q.expires_at FROM whatsapp.outbox q
-			WHERE q.state = 'queued' AND q.expires_at IS NOT NULL ORDER BY q.expires_at LIMIT 1),
+			WHERE q.state = 'queued' AND q.expires_at IS NOT NULL AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
+			ORDER BY q.expires_at LIMIT 1),
 		(SELECT coalesce(greatest(q.send_after, q.retry_at), '-infinity') FROM whatsapp.outbox q
-			WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry')
+			WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry') AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
 			ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity') LIMIT 1),
-		(SELECT now() FROM whatsapp.changed_lanes LIMIT 1),
-		(SELECT now() FROM whatsapp.news w WHERE NOT whatsapp.is_copy(w.phone_number_id) LIMIT 1))
+		(SELECT now() FROM whatsapp.changed_lanes l WHERE (l.phone_number_id = ANY (copies)) IS NOT TRUE LIMIT 1),
+		(SELECT now() FROM whatsapp.news w WHERE w.phone_number_id <> ALL (copies) LIMIT 1))
 	INTO next;
 	RETURN QUERY SELECT 'next', NULL::bigint, next WHERE next IS NOT NULL;
 END $$;
@@ -4767,6 +4809,7 @@ AS $$
 DECLARE
 	number_ids text[];
 	recipients text[];
+	copies CONSTANT text[] := whatsapp.copies();
 BEGIN
 	IF NOT whatsapp.is_awake() THEN
 		phone_number_id := NULL;
@@ -4779,6 +4822,7 @@ BEGIN
 		(SELECT q.phone_number_id, q.recipient_key, 1
 		FROM whatsapp.outbox q
 		WHERE q.state = 'queued' AND q.waits_for = 'turn'
+			AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
 			AND (q.phone_number_id, q.recipient_key) > (coalesce(audit.phone_number_id, ''), coalesce(audit.recipient_key, ''))
 		ORDER BY q.phone_number_id, q.recipient_key
 		LIMIT 1)
@@ -4789,6 +4833,7 @@ BEGIN
 			SELECT q.phone_number_id, q.recipient_key
 			FROM whatsapp.outbox q
 			WHERE q.state = 'queued' AND q.waits_for = 'turn'
+				AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
 				AND (q.phone_number_id, q.recipient_key) > (l.phone_number_id, l.recipient_key)
 			ORDER BY q.phone_number_id, q.recipient_key
 			LIMIT 1
@@ -4821,6 +4866,7 @@ BEGIN
 				AND whatsapp.template_key(q.type, q.content) IS NULL
 			LIMIT max_lanes)
 		) w
+		WHERE (n.phone_number_id = ANY (copies)) IS NOT TRUE
 	) l
 	WHERE l.ids IS NOT NULL;
 END $$;
@@ -5177,10 +5223,6 @@ DECLARE
 	END;
 	held text[];
 BEGIN
-	-- a file may have another one by now
-	IF hold.class = 'token' THEN
-		PERFORM whatsapp.reread_secrets();
-	END IF;
 	WITH token AS MATERIALIZED (
 		SELECT DISTINCT ON (s.phone_number_id) s.phone_number_id, s.value, s.since
 		FROM whatsapp.valid_secrets s
@@ -5198,6 +5240,7 @@ BEGIN
 			WHEN hold.class = 'token' THEN n.phone_number_id IN (
 				-- a token that was set meanwhile is another matter
 				SELECT a.phone_number_id FROM alike a WHERE a.since <= hold.claimed_at)
+				AND EXISTS (SELECT FROM token t WHERE t.phone_number_id = hold.phone_number_id AND t.since <= hold.claimed_at)
 			WHEN hold.class IN ('slow_account', 'hold_account', 'hold_template') THEN n.phone_number_id = hold.phone_number_id
 				-- what an app may do, it may with all numbers that it has a token for
 				OR hold.class = 'slow_account' AND n.phone_number_id IN (SELECT a.phone_number_id FROM alike a)
@@ -5327,6 +5370,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	copies CONSTANT text[] := whatsapp.copies();
 	n whatsapp.news;
 BEGIN
 	FOR n IN
@@ -5335,7 +5379,7 @@ BEGIN
 			WHERE d.news_id = ANY (ARRAY(
 				SELECT w.news_id
 				FROM whatsapp.news w
-				WHERE NOT whatsapp.is_copy(w.phone_number_id)
+				WHERE w.phone_number_id <> ALL (copies)
 				ORDER BY w.news_id
 				LIMIT max_rows))
 			RETURNING d.*
@@ -5662,6 +5706,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
 DECLARE
+	copies CONSTANT text[] := whatsapp.copies();
 	e whatsapp.evidence;
 	nlocked integer := 0;
 BEGIN
@@ -5671,7 +5716,7 @@ BEGIN
 	FOR e IN
 		SELECT v.*
 		FROM whatsapp.evidence v
-		WHERE NOT whatsapp.is_copy(v.phone_number_id)
+		WHERE v.phone_number_id <> ALL (copies)
 		-- by chance, so that none is always behind those that cannot be settled
 		ORDER BY random()
 		LIMIT 1000
@@ -5699,6 +5744,8 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
+DECLARE
+	copies CONSTANT text[] := whatsapp.copies();
 BEGIN
 	IF policy = 'hold' OR NOT whatsapp.is_awake() THEN
 		RETURN;
@@ -5707,7 +5754,7 @@ BEGIN
 		SELECT o.id, o.attempts,
 			CASE WHEN policy = 'retry' AND o.attempts < whatsapp.max_attempts() THEN 'queued' ELSE 'failed' END AS state
 		FROM whatsapp.outbox o
-		WHERE o.state = 'unknown' AND o.finished_at < now() - grace AND NOT whatsapp.is_copy(o.phone_number_id)
+		WHERE o.state = 'unknown' AND o.finished_at < now() - grace AND (o.phone_number_id = ANY (copies)) IS NOT TRUE
 		ORDER BY o.finished_at
 		LIMIT 1000
 		FOR UPDATE SKIP LOCKED
@@ -5758,13 +5805,18 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
 AS $$
 DECLARE
-	interrupted bigint[] := ARRAY(
-		SELECT q.id
-		FROM whatsapp.outbox q
-		WHERE q.state = 'sending' AND whatsapp.is_awake() AND q.id <> ALL (in_flight) AND NOT whatsapp.is_copy(q.phone_number_id)
-		FOR UPDATE SKIP LOCKED);
+	copies CONSTANT text[] := whatsapp.copies();
+	interrupted bigint[];
 	row_id bigint;
 BEGIN
+	IF NOT whatsapp.is_awake() THEN
+		RETURN;
+	END IF;
+	interrupted := ARRAY(
+		SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.state = 'sending' AND q.id <> ALL (in_flight) AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
+		FOR UPDATE SKIP LOCKED);
 	IF interrupted = '{}' THEN
 		RETURN;
 	END IF;
@@ -5841,7 +5893,7 @@ SELECT n.phone_number_id,
 		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
 		WHEN n.state = 'paused' THEN 'paused'
 		WHEN whatsapp.is_copy(n.phone_number_id) THEN 'copy'
-		WHEN NOT whatsapp.has_access_token(n.phone_number_id) THEN 'no access token'
+		WHEN NOT whatsapp.has_access_token(n.phone_number_id) OR n.armed_in IS NULL THEN 'no access token'
 		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'no app secret'
 		WHEN EXISTS (SELECT FROM whatsapp.holds h
 			WHERE h.phone_number_id = n.phone_number_id AND h.kind IN ('number', 'account') AND (h.until IS NULL OR h.until > now()))
@@ -5852,7 +5904,7 @@ SELECT n.phone_number_id,
 		WHEN whatsapp.sender_pid() IS NULL THEN whatsapp.why_no_sender()
 		WHEN n.state = 'paused' THEN NULL
 		WHEN whatsapp.is_copy(n.phone_number_id) THEN 'the database is a copy of another: if this one is to send, whatsapp.set_access_token()'
-		WHEN NOT whatsapp.has_access_token(n.phone_number_id) THEN 'whatsapp.set_access_token(), or the file with it cannot be read'
+		WHEN NOT whatsapp.has_access_token(n.phone_number_id) OR n.armed_in IS NULL THEN 'whatsapp.set_access_token(), or the file with it cannot be read'
 		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'appsecret_proof is asked for: whatsapp.set_app_secret()'
 	END AS missing,
 	n.paused_reason,
@@ -5952,6 +6004,15 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF NEW.phone_number_id = '*' THEN
+		IF EXISTS (SELECT FROM whatsapp.number_roles r WHERE r.role_name = NEW.role_name AND r.phone_number_id <> '*') THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'object_not_in_prerequisite_state',
+				MESSAGE = format('role %I has numbers of its own', NEW.role_name),
+				HINT = 'Remove these from whatsapp.number_roles first, if it is to have all.';
+		END IF;
+		RETURN NULL;
+	END IF;
 	IF EXISTS (SELECT FROM whatsapp.role_levels l WHERE l.role_name = NEW.role_name AND l.level = 'admin') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
@@ -5962,10 +6023,10 @@ BEGIN
 	WHERE r.role_name = NEW.role_name AND r.phone_number_id = '*';
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION whatsapp.number_given() IS 'has a role that is given a number have all of them no longer';
+COMMENT ON FUNCTION whatsapp.number_given() IS 'has a role that is given a number have all of them no longer; error 55000 if it is given all beside some, so that no role has both';
 
-CREATE TRIGGER given AFTER INSERT ON whatsapp.number_roles
-	FOR EACH ROW WHEN (NEW.phone_number_id <> '*') EXECUTE FUNCTION whatsapp.number_given();
+CREATE TRIGGER given AFTER INSERT OR UPDATE ON whatsapp.number_roles
+	FOR EACH ROW EXECUTE FUNCTION whatsapp.number_given();
 COMMENT ON TRIGGER given ON whatsapp.number_roles IS 'has a role that is given a number have all of them no longer';
 
 -- These run as who asks, once for each query.  (A role that was dropped is
@@ -6034,7 +6095,9 @@ BEGIN
 			('role_levels', 'ALL', 'roles', 'pg_has_role(to_regrole(quote_ident(role_name)), ''USAGE'')', 'the levels of the role itself'),
 			('webhooks', 'ALL', 'all', seen, 'for roles that have all numbers: webhooks may tell of several'),
 			('hooks', 'ALL', 'all', seen, 'for roles that have all numbers'),
-			('secrets', 'ALL', 'all', seen, 'for roles that have all numbers'),
+			-- (such as members of pg_read_all_data might read them)
+			('secrets', 'ALL', 'all', seen || ' AND NOT (SELECT has_column_privilege(''whatsapp.secrets''::regclass, ''value'', ''SELECT''))',
+				'for roles that have all numbers, and may not read the secrets themselves: for the others there are none'),
 			('error_class_overrides', 'SELECT', 'everybody', 'true', 'of no number'),
 			('error_class_overrides', 'ALL', 'all', seen, 'for roles that have all numbers'),
 			('shipped_error_classes', 'SELECT', 'everybody', 'true', 'of no number'),
@@ -6086,8 +6149,6 @@ BEGIN
 			sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
 			other_form, tenure, phone_holder, is_user_id, contact_key, form_of, contact_ids, find_contact, contact_facts,
 			wants_no_marketing, contact_of, thread, notes, conversation, conversation_state, can_send}'),
-		('{reader, admin}', 'TYPE', 'USAGE', '{messages, statuses, reactions, media, call_events, groups, group_participants,
-			templates, user_preferences, events, contacts, outbox}'),
 
 		-- what there is to be changed
 		('{admin}', 'TABLE', 'INSERT, UPDATE, DELETE', '{holds, correspondents, contact_sightings, contact_changes,
@@ -6134,24 +6195,68 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.complain_unless_owner() IS 'raises error 42501 unless the current role owns the extension';
 
+CREATE FUNCTION whatsapp.complain_of_level(level text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF complain_of_level.level IS NULL OR complain_of_level.level NOT IN ('webhook', 'sender', 'reader', 'admin') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('"%s" is no level of access', complain_of_level.level),
+			HINT = 'Take webhook, sender, reader or admin.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.complain_of_level(text) IS 'raises error 22023 unless there is such a level';
+
+CREATE FUNCTION whatsapp.grant_privileges(role_name name, level text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN SELECT g.privileges, g.object FROM whatsapp.level_rights() g WHERE g.level = grant_privileges.level LOOP
+		EXECUTE format('GRANT %s ON %s TO %I', r.privileges, r.object, grant_privileges.role_name);
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.grant_privileges(name, text) IS 'does the work of whatsapp.grant_access(): grants what a level has';
+
+CREATE FUNCTION whatsapp.levels_of(role_name name) RETURNS SETOF text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- one that was dropped and made again has no privilege here, not even this
+	RETURN QUERY
+	SELECT l.level
+	FROM whatsapp.role_levels l
+	JOIN pg_roles p ON p.rolname = l.role_name
+	JOIN pg_namespace n ON n.nspname = 'whatsapp'
+	CROSS JOIN LATERAL aclexplode(n.nspacl) a
+	WHERE l.role_name = levels_of.role_name AND a.grantee = p.oid AND a.privilege_type = 'USAGE';
+END $$;
+COMMENT ON FUNCTION whatsapp.levels_of(name) IS 'the levels that a role was granted, and still has';
+
 CREATE FUNCTION whatsapp.grant_access(role_name name, level text, phone_number_ids text[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	given CONSTANT text[] := coalesce(phone_number_ids, '{}');
-	r record;
 BEGIN
 	PERFORM whatsapp.complain_unless_owner();
 	IF NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = grant_access.role_name) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
 			MESSAGE = format('role "%s" does not exist', grant_access.role_name);
-	ELSIF grant_access.level IS NULL OR grant_access.level NOT IN ('webhook', 'sender', 'reader', 'admin') THEN
+	END IF;
+	PERFORM whatsapp.complain_of_level(grant_access.level);
+	IF grant_access.level = 'webhook' AND given <> '{}' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('"%s" is no level of access', grant_access.level),
-			HINT = 'Take webhook, sender, reader or admin.';
+			MESSAGE = 'level "webhook" is for all numbers',
+			HINT = 'Which numbers a webhook may tell of is said by its signature.';
 	ELSIF grant_access.level = 'admin' AND (given <> '{}' OR EXISTS (
 		SELECT FROM whatsapp.number_roles n
 		WHERE n.role_name = grant_access.role_name AND n.phone_number_id <> '*'))
@@ -6162,22 +6267,21 @@ BEGIN
 			HINT = 'Remove the numbers of the role from whatsapp.number_roles, or take sender and reader.';
 	END IF;
 
-	FOR r IN SELECT g.privileges, g.object FROM whatsapp.level_rights() g WHERE g.level = grant_access.level LOOP
-		EXECUTE format('GRANT %s ON %s TO %I', r.privileges, r.object, grant_access.role_name);
-	END LOOP;
-	INSERT INTO whatsapp.role_levels (role_name, level)
-	VALUES (grant_access.role_name, grant_access.level)
-	ON CONFLICT DO NOTHING;
-
+	PERFORM whatsapp.grant_privileges(grant_access.role_name, grant_access.level);
 	INSERT INTO whatsapp.number_roles (role_name, phone_number_id)
 	SELECT grant_access.role_name, n.phone_number_id
 	FROM unnest(given) n (phone_number_id)
 	ON CONFLICT DO NOTHING;
+	-- who has had numbers, and has none any more, does not get all of them
 	IF grant_access.level <> 'webhook'
 		AND NOT EXISTS (SELECT FROM whatsapp.number_roles n WHERE n.role_name = grant_access.role_name)
+		AND NOT EXISTS (SELECT FROM whatsapp.role_levels l WHERE l.role_name = grant_access.role_name AND l.level <> 'webhook')
 	THEN
 		INSERT INTO whatsapp.number_roles (role_name, phone_number_id) VALUES (grant_access.role_name, '*');
 	END IF;
+	INSERT INTO whatsapp.role_levels (role_name, level)
+	VALUES (grant_access.role_name, grant_access.level)
+	ON CONFLICT DO NOTHING;
 END $$;
 COMMENT ON FUNCTION whatsapp.grant_access(name, text, text[]) IS 'gives a role a level of access. webhook: hand over Meta''s requests, and nothing else. sender: queue messages, see and cancel those it has queued. reader: see all but secrets. admin: both, and change all but who has access. It goes for numbers that the role has in whatsapp.number_roles, or that are given here; for all of them if there are none. Error 42501 if the caller does not own the extension, 42704 if there is no such role, 22023 for another level';
 
@@ -6186,36 +6290,38 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	kept text[];
 	r record;
 BEGIN
 	PERFORM whatsapp.complain_unless_owner();
-	FOR r IN
-		SELECT g.privileges, g.object
-		FROM whatsapp.level_rights() g
-		WHERE g.level = coalesce(revoke_access.level, g.level)
-			AND EXISTS (SELECT FROM pg_roles p WHERE p.rolname = revoke_access.role_name)
-		EXCEPT
-		SELECT g.privileges, g.object
-		FROM whatsapp.level_rights() g
-		JOIN whatsapp.role_levels l ON l.role_name = revoke_access.role_name AND l.level = g.level
-		WHERE l.level <> revoke_access.level
-	LOOP
-		EXECUTE format('REVOKE %s ON %s FROM %I', r.privileges, r.object, revoke_access.role_name);
-	END LOOP;
-	DELETE FROM whatsapp.role_levels l
-	WHERE l.role_name = revoke_access.role_name AND l.level = coalesce(revoke_access.level, l.level);
+	IF revoke_access.level IS NOT NULL THEN
+		PERFORM whatsapp.complain_of_level(revoke_access.level);
+	END IF;
+	kept := ARRAY(
+		SELECT k.level
+		FROM whatsapp.levels_of(revoke_access.role_name) k (level)
+		WHERE k.level <> revoke_access.level);
 
-	-- what the levels share was taken, too, if privileges overlap
-	PERFORM whatsapp.grant_access(l.role_name, l.level)
-	FROM whatsapp.role_levels l
-	JOIN pg_roles p ON p.rolname = l.role_name
-	WHERE l.role_name = revoke_access.role_name;
+	IF EXISTS (SELECT FROM pg_roles p WHERE p.rolname = revoke_access.role_name) THEN
+		FOR r IN
+			SELECT DISTINCT g.privileges, g.object
+			FROM whatsapp.level_rights() g
+			WHERE g.level = coalesce(revoke_access.level, g.level)
+		LOOP
+			EXECUTE format('REVOKE %s ON %s FROM %I', r.privileges, r.object, revoke_access.role_name);
+		END LOOP;
+		-- what levels have in common is gone, too
+		PERFORM whatsapp.grant_privileges(revoke_access.role_name, k.level)
+		FROM unnest(kept) k (level);
+	END IF;
+	DELETE FROM whatsapp.role_levels l
+	WHERE l.role_name = revoke_access.role_name AND l.level <> ALL (kept);
 	IF NOT EXISTS (SELECT FROM whatsapp.role_levels l WHERE l.role_name = revoke_access.role_name AND l.level <> 'webhook') THEN
 		DELETE FROM whatsapp.number_roles n
 		WHERE n.role_name = revoke_access.role_name AND n.phone_number_id = '*';
 	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.revoke_access(name, text) IS 'takes a level of access from a role, or all if none is given. Numbers that it was given stay in whatsapp.number_roles. Error 42501 if the caller does not own the extension';
+COMMENT ON FUNCTION whatsapp.revoke_access(name, text) IS 'takes a level of access from a role, or all if none is given. Numbers that it was given stay in whatsapp.number_roles. The role may have been dropped. Error 42501 if the caller does not own the extension, 22023 for another level';
 
 CREATE FUNCTION whatsapp.grant_levels() RETURNS void
 LANGUAGE c VOLATILE
@@ -6228,6 +6334,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	owner CONSTANT oid := whatsapp.owner();
+	made text[] := '{}';
 	o record;
 BEGIN
 	PERFORM whatsapp.complain_unless_owner();
@@ -6255,14 +6362,17 @@ BEGIN
 			AND t.typelem = 0 AND (t.typrelid = 0 OR c.relkind = 'c')
 	LOOP
 		EXECUTE format('ALTER %s %s OWNER TO %s', o.kind, o.name, owner::regrole);
+		made := made || o.name;
 	END LOOP;
 
-	PERFORM whatsapp.revoke_public();
+	PERFORM whatsapp.revoke_all(false, true, made);
+	PERFORM whatsapp.revoke_all(false, false);
+	PERFORM whatsapp.revoke_row_types();
 	PERFORM whatsapp.grant_levels();
 END $$;
 COMMENT ON FUNCTION whatsapp.finish_update() IS 'for update scripts, as their last statement: gives what they have made to the owner of the extension, takes from PUBLIC what it has on it, and grants to roles what their levels have';
 
-CREATE FUNCTION whatsapp.revoke_public() RETURNS void
+CREATE FUNCTION whatsapp.revoke_all(of_row_types boolean, from_everybody boolean, names text[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -6270,18 +6380,38 @@ DECLARE
 	o record;
 BEGIN
 	FOR o IN
-		SELECT 'ROUTINE' AS kind, p.oid::regprocedure::text AS name
-		FROM pg_proc p
-		WHERE p.pronamespace = 'whatsapp'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')
-		UNION ALL
-		SELECT 'TYPE', t.oid::regtype::text
-		FROM pg_type t
-		WHERE t.typnamespace = 'whatsapp'::regnamespace AND t.typelem = 0 AND has_type_privilege('public', t.oid, 'USAGE')
+		SELECT DISTINCT x.kind, x.name, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee
+		FROM (
+			SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, c.relowner AS owner, c.relacl AS acl
+			FROM pg_class c
+			WHERE c.relnamespace = 'whatsapp'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S') AND NOT of_row_types
+			UNION ALL
+			SELECT 'ROUTINE', p.oid::regprocedure::text, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner))
+			FROM pg_proc p
+			WHERE p.pronamespace = 'whatsapp'::regnamespace AND NOT of_row_types
+			UNION ALL
+			SELECT 'TYPE', t.oid::regtype::text, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
+			FROM pg_type t
+			LEFT JOIN pg_class c ON c.oid = t.typrelid
+			WHERE t.typnamespace = 'whatsapp'::regnamespace AND t.typelem = 0
+				AND (t.typrelid <> 0 AND c.relkind <> 'c') = of_row_types
+			UNION ALL
+			SELECT 'SCHEMA', n.nspname, n.nspowner, n.nspacl
+			FROM pg_namespace n
+			WHERE n.nspname = 'whatsapp' AND NOT of_row_types
+		) x
+		CROSS JOIN LATERAL aclexplode(x.acl) a
+		WHERE a.grantee <> x.owner AND (a.grantee = 0 OR from_everybody) AND (names IS NULL OR x.name = ANY (names))
 	LOOP
-		EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', o.kind, o.name);
+		EXECUTE format('REVOKE ALL ON %s %s FROM %s', o.kind, o.name, o.grantee);
 	END LOOP;
 END $$;
-COMMENT ON FUNCTION whatsapp.revoke_public() IS 'takes from PUBLIC what PostgreSQL gives it on functions and types';
+COMMENT ON FUNCTION whatsapp.revoke_all(boolean, boolean, text[]) IS 'takes from PUBLIC, or from all roles, what PostgreSQL or ALTER DEFAULT PRIVILEGES has given them on objects of the extension, or those of these names: on types of rows of tables and views, or on all else';
+
+CREATE FUNCTION whatsapp.revoke_row_types() RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'whatsapp_revoke_row_types';
+COMMENT ON FUNCTION whatsapp.revoke_row_types() IS 'takes from PUBLIC what it has on the types of rows, as if it were not done by a script of the extension: pg_dump would complain of it each time';
 
 ------------------------------------------------------------------------------
 -- 8. Dumps
@@ -6321,7 +6451,8 @@ SELECT pg_extension_config_dump('whatsapp.error_class_overrides', '');
 SELECT pg_extension_config_dump('whatsapp.number_roles', '');
 SELECT pg_extension_config_dump('whatsapp.role_levels', '');
 
-SELECT whatsapp.revoke_public();
+SELECT whatsapp.revoke_all(false, true);
+SELECT whatsapp.revoke_row_types();
 
 -- there is a sender to be started here
 SELECT whatsapp.wake_sender();

@@ -115,7 +115,7 @@ SELECT count(*) FROM pg_stats WHERE schemaname = 'whatsapp';
 -- settings of ours are no way round
 SET whatsapp.graph_url = 'http://127.0.0.1/';
 SET whatsapp.archive = 'all';
-SHOW whatsapp.secret_directory;
+SELECT name FROM pg_settings WHERE name = 'whatsapp.secret_directory';
 RESET SESSION AUTHORIZATION;
 -- the setting of who files does not count either: row security off, or a hostile search_path
 SET SESSION AUTHORIZATION regress_whatsapp_web;
@@ -265,10 +265,15 @@ RESET SESSION AUTHORIZATION;
 
 -- hooks run as the owner: an admin's own must not, or they could read secrets
 CREATE SCHEMA regress_whatsapp AUTHORIZATION regress_whatsapp_admin;
+-- (it may not even use the type of their argument)
+GRANT USAGE ON TYPE whatsapp.messages TO regress_whatsapp_admin;
 SET SESSION AUTHORIZATION regress_whatsapp_admin;
 CREATE TABLE regress_whatsapp.seen (what text, who name);
 CREATE FUNCTION regress_whatsapp.spy(m whatsapp.messages) RETURNS void
 LANGUAGE sql AS $$ INSERT INTO regress_whatsapp.seen SELECT s.value, current_user FROM whatsapp.secrets s $$;
+RESET SESSION AUTHORIZATION;
+REVOKE USAGE ON TYPE whatsapp.messages FROM regress_whatsapp_admin;
+SET SESSION AUTHORIZATION regress_whatsapp_admin;
 SELECT whatsapp.add_hook('message', 'regress_whatsapp.spy');
 INSERT INTO whatsapp.hooks (event, function) VALUES ('message', 'regress_whatsapp.spy');
 SELECT messages, error FROM whatsapp.ingest_unsigned(convert_from(:'body', 'UTF8')::jsonb);
@@ -308,7 +313,57 @@ SELECT r, pg_temp.rights(r) FROM unnest('{regress_whatsapp_web, regress_whatsapp
 SELECT count(*) FROM whatsapp.role_levels;
 SELECT count(*) FROM whatsapp.number_roles;
 
+-- numbers that were taken away do not come back as all of them
+SELECT whatsapp.grant_access('regress_whatsapp_reader', 'reader', '{1001}'), whatsapp.grant_access('regress_whatsapp_reader', 'sender');
+DELETE FROM whatsapp.number_roles WHERE role_name = 'regress_whatsapp_reader';
+SELECT whatsapp.revoke_access('regress_whatsapp_reader', 'sender');
+SELECT whatsapp.grant_access('regress_whatsapp_reader', 'sender');
+SELECT whatsapp.finish_update();
+TABLE whatsapp.number_roles;
+SELECT whatsapp.revoke_access('regress_whatsapp_reader');
+
+-- another role of the same name is another role
+SELECT whatsapp.grant_access('regress_whatsapp_nobody', 'admin');
+DROP OWNED BY regress_whatsapp_nobody;
+DROP ROLE regress_whatsapp_nobody;
+CREATE ROLE regress_whatsapp_nobody;
+SELECT whatsapp.finish_update();
+SELECT whatsapp.revoke_access('regress_whatsapp_nobody', 'sender');
+SELECT * FROM pg_temp.rights('regress_whatsapp_nobody');
+TABLE whatsapp.role_levels;
+TABLE whatsapp.number_roles;
+
+-- who has been allowed to read everything still reads no secret
+SELECT whatsapp.grant_access('regress_whatsapp_nobody', 'admin');
+GRANT pg_read_all_data TO regress_whatsapp_nobody;
+SET SESSION AUTHORIZATION regress_whatsapp_nobody;
+SELECT count(*) FROM whatsapp.messages;
+SELECT count(value) FROM whatsapp.secrets;
+RESET SESSION AUTHORIZATION;
+REVOKE pg_read_all_data FROM regress_whatsapp_nobody;
+SELECT whatsapp.revoke_access('regress_whatsapp_nobody');
+
+-- who owns the schema, and nothing in it, has no code run as who owns the rest
+SELECT whatsapp.grant_access('regress_whatsapp_nobody', 'admin');
+ALTER SCHEMA whatsapp OWNER TO regress_whatsapp_nobody;
+GRANT ALL ON SCHEMA regress_whatsapp TO regress_whatsapp_nobody;
+GRANT USAGE ON TYPE whatsapp.messages TO regress_whatsapp_nobody;
+SET SESSION AUTHORIZATION regress_whatsapp_nobody;
+CREATE FUNCTION regress_whatsapp.theirs(m whatsapp.messages) RETURNS void LANGUAGE sql AS $$ INSERT INTO regress_whatsapp.seen VALUES (m.body) $$;
+SELECT whatsapp.add_hook('message', 'regress_whatsapp.theirs');
+INSERT INTO whatsapp.hooks (event, function) VALUES ('message', 'regress_whatsapp.theirs');
+SELECT messages, error FROM whatsapp.ingest_unsigned(replace(convert_from(:'body', 'UTF8'), '"m1"', '"m4"')::jsonb);
+SELECT whatsapp.remove_hook('message', 'regress_whatsapp.theirs');
+RESET SESSION AUTHORIZATION;
+DROP FUNCTION regress_whatsapp.theirs;
+REVOKE USAGE ON TYPE whatsapp.messages FROM regress_whatsapp_nobody;
+REVOKE ALL ON SCHEMA regress_whatsapp FROM regress_whatsapp_nobody;
+ALTER SCHEMA whatsapp OWNER TO CURRENT_USER;
+SELECT whatsapp.revoke_access('regress_whatsapp_nobody');
+
 -- what is wrong is said
+SELECT whatsapp.revoke_access('regress_whatsapp_reader', 'Admin');
+SELECT whatsapp.grant_access('regress_whatsapp_web', 'webhook', '{1001}');
 SELECT whatsapp.grant_access('regress_whatsapp_gone', 'reader');
 SELECT whatsapp.grant_access('regress_whatsapp_reader', 'root');
 SELECT whatsapp.grant_access('regress_whatsapp_reader', NULL);
@@ -318,5 +373,15 @@ INSERT INTO whatsapp.number_roles VALUES ('regress_whatsapp_admin', '1001');
 SELECT whatsapp.revoke_access('regress_whatsapp_gone');
 
 DROP EXTENSION whatsapp CASCADE;
+
+-- what would be granted by default is not
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO regress_whatsapp_nobody;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO regress_whatsapp_nobody;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO regress_whatsapp_nobody;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO regress_whatsapp_nobody;
+CREATE EXTENSION whatsapp;
+SELECT * FROM pg_temp.rights('regress_whatsapp_nobody');
+DROP EXTENSION whatsapp;
+DROP OWNED BY regress_whatsapp_nobody;
 DROP OWNED BY regress_whatsapp_admin CASCADE;
 DROP ROLE regress_whatsapp_web, regress_whatsapp_sender, regress_whatsapp_sender2, regress_whatsapp_reader, regress_whatsapp_admin, regress_whatsapp_nobody;

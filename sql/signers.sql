@@ -44,8 +44,26 @@ SELECT parked FROM pg_temp.signed('secret-of-one', '{"id": "2", "changes": [{"fi
 	"value": {"metadata": {"phone_number_id": "1001"}, "something": "else"}}]}');
 SELECT parked FROM pg_temp.signed('secret-of-two', '{"id": "2", "changes": [{"field": "message_template_status_update",
 	"value": {"event": "APPROVED", "message_template_id": 7, "message_template_name": "order_shipped", "message_template_language": "en_US"}}]}');
-SELECT template_id, waba_id, status FROM whatsapp.templates;
+-- nor of another's template as if it were its own
+SELECT parked FROM pg_temp.signed('secret-of-one', '{"id": "1", "time": 4000000000, "changes": [{"field": "message_template_status_update",
+	"value": {"event": "DISABLED", "message_template_id": 7}}]}');
+SELECT parked FROM pg_temp.signed('secret-of-one', '{"time": 4000000000, "changes": [{"field": "message_template_status_update",
+	"value": {"event": "DISABLED", "message_template_id": 7, "message_template_name": "order_shipped", "message_template_language": "en_US"}}]}');
+SELECT template_id, waba_id, status FROM whatsapp.templates ORDER BY waba_id;
+SELECT what, phone_number_id FROM whatsapp.news;
 SELECT waba_id, field, event FROM whatsapp.events WHERE event IS DISTINCT FROM 'seen' ORDER BY 1, 2;
+
+-- nor does it make an event that is taken for another's
+SELECT events FROM pg_temp.signed('secret-of-one', '{"time": 1750101000, "changes": [{"field": "messages 2002 2", "value": {"errors": [{"code": 130429, "title": "Rate limit hit"}]}}]}');
+SELECT events, duplicates FROM pg_temp.signed('secret-of-two', '{"id": "2", "time": 1750101000, "changes": [{"field": "messages",
+	"value": {"metadata": {"phone_number_id": "2002"}, "errors": [{"code": 130429, "title": "Rate limit hit"}]}}]}');
+-- nor takes away what is parked of another's
+ALTER TABLE whatsapp.messages ADD CONSTRAINT not_now CHECK (message_id <> 'wanted');
+SELECT parked FROM pg_temp.signed('secret-of-two', pg_temp.webhook('wanted', '2002', '2'));
+SELECT parked FROM pg_temp.signed('secret-of-one', pg_temp.webhook('wanted', '2002', '2'));
+SELECT sqlstate, signed_for, convert_from(body, 'UTF8') LIKE '%wanted%' AS is_message FROM whatsapp.webhooks WHERE convert_from(body, 'UTF8') LIKE '%wanted%';
+ALTER TABLE whatsapp.messages DROP CONSTRAINT not_now;
+SELECT sum(messages) FROM whatsapp.replay();
 
 -- a batch, each body with its own
 SELECT r.ord, r.messages, r.parked
@@ -90,6 +108,12 @@ RESET whatsapp.archive;
 -- a secret for all numbers signs for all
 SELECT whatsapp.set_app_secret('secret-for-all');
 SELECT messages, parked FROM pg_temp.signed('secret-for-all', pg_temp.webhook('all 1', '1001', '1'), pg_temp.webhook('all 2', '2002', '2'));
+-- a number that is removed takes its secrets along
+BEGIN;
+SELECT whatsapp.add_number('4004', access_token => 'token', app_secret => 'secret-of-four');
+DELETE FROM whatsapp.numbers WHERE phone_number_id = '4004';
+SELECT count(*) FROM whatsapp.secrets WHERE phone_number_id = '4004';
+ROLLBACK;
 -- several secrets of a number do, until they are not valid any more
 SELECT whatsapp.set_app_secret('newer-secret-of-two', '2002', valid_until => now() + '1 hour');
 SELECT messages FROM pg_temp.signed('newer-secret-of-two', pg_temp.webhook('newer', '2002', '2'));

@@ -14,6 +14,9 @@ SELECT whatsapp.grant_access('regress_whatsapp_one', 'reader', '{1001}'), whatsa
 SELECT whatsapp.grant_access('regress_whatsapp_two', 'reader'), whatsapp.grant_access('regress_whatsapp_two', 'sender');
 INSERT INTO whatsapp.number_roles VALUES ('regress_whatsapp_two', '2002');
 GRANT regress_whatsapp_one, regress_whatsapp_two TO regress_whatsapp_both;
+-- all beside some would be one or the other, who knows
+INSERT INTO whatsapp.number_roles VALUES ('regress_whatsapp_two', '*');
+INSERT INTO whatsapp.number_roles VALUES ('regress_whatsapp_none', '*'), ('regress_whatsapp_none', '1001');
 -- level without number: by hand, as grant_access() gives all
 SELECT whatsapp.grant_access('regress_whatsapp_none', 'reader');
 DELETE FROM whatsapp.number_roles WHERE role_name = 'regress_whatsapp_none';

@@ -26,7 +26,9 @@
 int			wa_archive_wanted = WA_ARCHIVE_UNFILED;
 
 /*
- * What was parked or not readable is so again; else what is there stays.
+ * What was parked or not readable is so again; else what is there stays.  What
+ * may be filed whoever has told it stays so, too, should somebody tell the
+ * same who may not.
  */
 static WaQuery keep_webhook = {
 	.sql = "INSERT INTO whatsapp.webhooks AS w"
@@ -36,7 +38,9 @@ static WaQuery keep_webhook = {
 	" reason = excluded.reason, sqlstate = excluded.sqlstate,"
 	" hint = excluded.hint, context = excluded.context,"
 	" signed_for = excluded.signed_for"
-	" WHERE excluded.state OPERATOR(pg_catalog.<>) 'filed'",
+	" WHERE excluded.state OPERATOR(pg_catalog.<>) 'filed'"
+	" AND (w.state OPERATOR(pg_catalog.=) 'filed'"
+	" OR w.signed_for IS NOT NULL OR excluded.signed_for IS NULL)",
 	.nargs = 7,
 	.types = {BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	TEXTARRAYOID},

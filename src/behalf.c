@@ -15,7 +15,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -32,6 +32,7 @@ static WaQuery see_row = {
 	" FROM whatsapp.outbox o WHERE o.id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
 	.types = {INT8OID},
+	.read_only = true,
 };
 
 static WaQuery cancel_row = {
@@ -48,6 +49,7 @@ static WaQuery see_number = {
 	" WHERE n.phone_number_id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
 	.types = {TEXTOID},
+	.read_only = true,
 };
 
 static WaQuery find_access_token = {
@@ -56,12 +58,14 @@ static WaQuery find_access_token = {
 	" AND s.phone_number_id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1,
 	.types = {TEXTOID},
+	.read_only = true,
 };
 
 static WaQuery find_app_secret = {
 	.sql = "SELECT WHERE whatsapp.appsecret_proof($1, '') IS NOT NULL",
 	.nargs = 1,
 	.types = {TEXTOID},
+	.read_only = true,
 };
 
 static void check_row(Datum id, bool isnull);
@@ -119,19 +123,20 @@ wa_sees_number(const char *phone_number_id)
 }
 
 /*
- * Who owns all that is ours: the owner of the schema.  The owner of the
+ * Who owns all that is ours: the owner of our tables.  The owner of the
  * extension is the same, but for pg_upgrade, which does not keep that.
  */
 Oid
 wa_owner(void)
 {
-	Oid			schema = get_namespace_oid("whatsapp", false);
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			relid = get_relname_relid("outbox",
+										  get_namespace_oid("whatsapp", false));
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for namespace %u", schema);
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
 }

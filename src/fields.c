@@ -852,23 +852,24 @@ static const WaColumn call_status_columns[] =
 #define NO_REST(row)
 #define REST(row, column) ", coalesce(" row column ", '')"
 
-#define NAME_REST(row) REST(row, "language") REST(row, "waba_id")
+#define NAME_REST(row) REST(row, "language")
 #define STATUS_REST(row) REST(row, "status_reason")
 
 #define TEMPLATE_COLUMNS \
+	{"waba_id", "/entry.id", WA_TEXT}, \
+	{"waba_id", "=", WA_TEXT}, \
 	{"template_id", "message_template_id", WA_TEXT, true}
 
 #define TEMPLATE_TABLE \
 	.name = "templates", \
 	.paths = {"entry.changes.value"}, \
 	.filing = WA_MAY, \
-	.key = "template_id", \
+	.key = "waba_id, template_id", \
 	.hook = "template"
 
 static const WaColumn template_name_columns[] =
 {
 	TEMPLATE_COLUMNS,
-	{"waba_id", "/entry.id", WA_TEXT},
 	{"name", "message_template_name", WA_TEXT, true},
 	{"language", "message_template_language", WA_TEXT},
 	{"name_at", "/entry.time", WA_TIME},
@@ -1094,8 +1095,9 @@ static const WaColumn user_preference_columns[] =
 
 static const WaComputed element_computed[] =
 {
-	{"event_id", "whatsapp.event_id(pg_catalog.concat_ws(' ',"
-	" r.field, r.phone_number_id, r.waba_id), r.at, r.element)"},
+	{"event_id", "whatsapp.event_id(pg_catalog.jsonb_build_array("
+		"r.waba_id, r.phone_number_id, r.field)::pg_catalog.text,"
+	" r.at, r.element)"},
 	{NULL}
 };
 
@@ -1505,8 +1507,7 @@ const WaTable wa_fields_tables[] =
 	{
 		TEMPLATE_TABLE,
 		COLUMNS(template_name_columns),
-		NEWEST("name", "r.name", ", language = excluded.language"
-			   ", waba_id = excluded.waba_id", NAME_REST),
+		NEWEST("name", "r.name", ", language = excluded.language", NAME_REST),
 	},
 	{
 		TEMPLATE_TABLE,

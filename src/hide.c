@@ -4,7 +4,9 @@
  *	  Keep secrets that are given in a statement out of what is written of it.
  *
  * A statement is seen in pg_stat_activity while it runs, and for as long as
- * the session does nothing else, and in the server log if it has an error.
+ * the session does nothing else, and in the server log if it has an error.  If
+ * it is one of a DO block or function, the context of any message tells of it
+ * as well.
  *
  * IDENTIFICATION
  *	  src/hide.c
@@ -23,6 +25,8 @@
 
 #define HIDDEN	"/* a secret of schema whatsapp was given here */"
 
+static void say_nothing(void *arg);
+
 PG_FUNCTION_INFO_V1(whatsapp_hide_statement);
 PG_FUNCTION_INFO_V1(whatsapp_refuse_secret);
 
@@ -36,6 +40,11 @@ whatsapp_hide_statement(PG_FUNCTION_ARGS)
 	if (debug_query_string != NULL)
 		debug_query_string = HIDDEN;
 	pgstat_report_activity(STATE_RUNNING, HIDDEN);
+
+	/* nor do those who have called us tell what with, until they have ended */
+	for (ErrorContextCallback *context = error_context_stack; context != NULL;
+		 context = context->previous)
+		context->callback = say_nothing;
 	PG_RETURN_VOID();
 }
 
@@ -61,4 +70,9 @@ whatsapp_refuse_secret(PG_FUNCTION_ARGS)
 			 words[1] ? errdetail_internal("%s", words[1]) : 0,
 			 words[2] ? errhint("%s", words[2]) : 0));
 	PG_RETURN_VOID();
+}
+
+static void
+say_nothing(void *arg)
+{
 }

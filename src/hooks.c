@@ -60,7 +60,7 @@ static void call_hook(Hook *hook, Oid row_type, Datum row);
 static void load_hooks(void);
 static List *parse_name(const char *function);
 static void check_rights(const Hook *hook, Oid row_type);
-static bool may_run_as_owner(Oid function);
+static bool may_run_as(Oid function, Oid role);
 static void forget_hooks(Datum arg, Oid relid);
 static void explain_failure(void *arg);
 
@@ -131,14 +131,15 @@ call_hook(Hook *hook, Oid row_type, Datum row)
 
 /*
  * Complain of a hook that is somebody else's than the extension's owner, who we
- * are here.  It may have become that since it was added.
+ * are here: functions that file webhooks are his, and run as him.  It may have
+ * become that since it was added.
  */
 static void
 check_rights(const Hook *hook, Oid row_type)
 {
 	Oid			function = LookupFuncName(hook->names, 1, &row_type, false);
 
-	if (!may_run_as_owner(function))
+	if (!may_run_as(function, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("function %s cannot be a hook", hook->function),
@@ -147,12 +148,13 @@ check_rights(const Hook *hook, Oid row_type)
 }
 
 /*
- * May a function be called with the privileges of the extension's owner?  It
- * must be the owner's, or that of who could have them anyway.  (That it is
- * SECURITY DEFINER is not enough: triggers that it defers would have them.)
+ * May a function be called with the privileges of a role, the extension's
+ * owner?  It must be the owner's, or that of who could have them anyway.  (That
+ * it is SECURITY DEFINER is not enough: triggers that it defers would have
+ * them.)
  */
 static bool
-may_run_as_owner(Oid function)
+may_run_as(Oid function, Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
@@ -162,7 +164,7 @@ may_run_as_owner(Oid function)
 		return false;
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	result = superuser_arg(form->proowner) ||
-		has_privs_of_role(form->proowner, wa_owner());
+		has_privs_of_role(form->proowner, role);
 	ReleaseSysCache(tuple);
 	return result;
 }
@@ -173,7 +175,7 @@ may_run_as_owner(Oid function)
 Datum
 whatsapp_may_be_hook(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(may_run_as_owner(PG_GETARG_OID(0)));
+	PG_RETURN_BOOL(may_run_as(PG_GETARG_OID(0), wa_owner()));
 }
 
 /*

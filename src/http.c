@@ -65,6 +65,9 @@
 /* What is shorter is a word of tests, and might be one of anything else */
 #define MIN_SECRET_LEN	8
 
+/* What the URL has in front of the proof that we know the app secret */
+#define PROOF	"?appsecret_proof="
+
 /*
  * How long connections and addresses are kept, in seconds.  Meta moves its
  * servers behind their names, and closes what is idle for longer.
@@ -97,6 +100,7 @@ typedef struct HttpTransfer
 	bool		is_withdrawn;
 	char	   *usages[WA_NUSAGES]; /* malloc'ed, or NULL */
 	char	   *access_token;	/* malloc'ed */
+	char	   *url;			/* malloc'ed */
 	char	   *body;			/* malloc'ed */
 	size_t		body_len;
 	size_t		body_read;		/* how much of it libcurl has taken */
@@ -150,7 +154,12 @@ static void drive_socket(curl_socket_t fd, int what);
 static HttpTransfer *finished_transfer(CURLcode *result);
 static void make_reply(HttpTransfer *transfer, CURLcode result,
 					   WaReply *reply);
+static void blot_out_secrets(const HttpTransfer *transfer, char *text,
+							 size_t len);
 static void blot_out(char *text, size_t len, const char *secret);
+static size_t spelt_len(const char *text, const char *end,
+						const char *secret);
+static bool is_escape(const char *text, char c);
 static void block_signals(void);
 static void unblock_signals(void);
 
@@ -421,8 +430,9 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 		transfer->easy = curl_easy_init();
 	transfer->body = strdup(request->body);
 	transfer->access_token = strdup(request->access_token);
+	transfer->url = strdup(request->url);
 	if (transfer->easy == NULL || transfer->body == NULL ||
-		transfer->access_token == NULL)
+		transfer->access_token == NULL || transfer->url == NULL)
 		return CURLE_OUT_OF_MEMORY;
 	transfer->body_len = strlen(transfer->body);
 	easy = transfer->easy;
@@ -549,6 +559,7 @@ release_transfer(HttpTransfer *transfer)
 
 	free(transfer->body);
 	free(transfer->access_token);
+	free(transfer->url);
 	for (int i = 0; i < WA_NUSAGES; i++)
 		free(transfer->usages[i]);
 	free(transfer->reply);
@@ -673,7 +684,11 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 		transfer->reply = NULL;
 		memcpy(reply->usages, transfer->usages, sizeof(reply->usages));
 		memset(transfer->usages, 0, sizeof(transfer->usages));
-		blot_out(reply->body, reply->body_len, transfer->access_token);
+		blot_out_secrets(transfer, reply->body, reply->body_len);
+		for (int i = 0; i < WA_NUSAGES; i++)
+			if (reply->usages[i] != NULL)
+				blot_out_secrets(transfer, reply->usages[i],
+								 strlen(reply->usages[i]));
 		return;
 	}
 
@@ -682,29 +697,68 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 		transfer->is_refused ? WA_NOT_READ : WA_UNKNOWN;
 	reply->error = strdup(transfer->error[0] != '\0' ? transfer->error :
 						  curl_easy_strerror(result));
+	if (reply->error != NULL)
+		blot_out_secrets(transfer, reply->error, strlen(reply->error));
 }
 
 /*
- * Blot out a secret.  Meta's errors may have the access token in them, and are
- * kept and logged.
+ * Blot out what a request has proven itself with.  Meta's errors may have it in
+ * them, and are kept and logged; and so may libcurl's, if they tell what it has
+ * received.
  */
+static void
+blot_out_secrets(const HttpTransfer *transfer, char *text, size_t len)
+{
+	const char *proof = transfer->url == NULL ? NULL :
+	strstr(transfer->url, PROOF);
+
+	if (text == NULL)
+		return;
+	if (transfer->access_token != NULL)
+		blot_out(text, len, transfer->access_token);
+	if (proof != NULL)
+		blot_out(text, len, proof + strlen(PROOF));
+}
+
 static void
 blot_out(char *text, size_t len, const char *secret)
 {
-	size_t		secret_len = strlen(secret);
-	size_t		start = 0;
-
-	if (text == NULL || secret_len < MIN_SECRET_LEN)
+	if (strlen(secret) < MIN_SECRET_LEN)
 		return;
-	for (;;)
-	{
-		char	   *found = memmem(text +start, len - start, secret, secret_len);
+	for (size_t i = 0; i < len; i++)
+		memset(text +i, '*', spelt_len(text +i, text +len, secret));
+}
 
-		if (found == NULL)
-			return;
-		memset(found, '*', secret_len);
-		start = found + secret_len - text;
+/*
+ * In how many characters is a secret spelt that begins here?  0 if none does.
+ * JSON may have any character in an escape.
+ */
+static size_t
+spelt_len(const char *text, const char *end, const char *secret)
+{
+	const char *c = text;
+
+	for (; *secret != '\0'; secret++)
+	{
+		if (end - c >= 6 && *c == '\\' && is_escape(c, *secret))
+			c += 6;
+		else if (end - c >= 2 && *c == '\\' && c[1] == *secret)
+			c += 2;
+		else if (c < end && *c == *secret)
+			c++;
+		else
+			return 0;
 	}
+	return c - text;
+}
+
+static bool
+is_escape(const char *text, char c)
+{
+	char		escape[sizeof("\\u0000")];
+
+	snprintf(escape, sizeof(escape), "\\u%04x", (unsigned char) c);
+	return pg_strncasecmp(text, escape, strlen(escape)) == 0;
 }
 
 static void

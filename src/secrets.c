@@ -58,6 +58,7 @@ static WaQuery select_alike = {
 	" AND s.phone_number_id OPERATOR(pg_catalog.=) ANY ($1)",
 	.nargs = 1,
 	.types = {TEXTARRAYOID},
+	.read_only = true,
 };
 
 struct WaSigner
@@ -84,6 +85,7 @@ wa_find_signer(const char *body, size_t len, const char *signature)
 	uint64		nsecrets = fetch_secrets("app_secret");
 	WaSigner   *signer = palloc0(sizeof(WaSigner));
 	bool		is_signed = false;
+	int			ncompared = 0;
 
 	for (uint64 i = 0; i < nsecrets; i++)
 	{
@@ -92,8 +94,10 @@ wa_find_signer(const char *body, size_t len, const char *signature)
 		char	   *number;
 		char	   *waba;
 
-		matches = secret != NULL &&
-			wa_signature_matches(body, len, signature, secret);
+		if (secret == NULL)
+			continue;
+		matches = wa_signature_matches(body, len, signature, secret);
+		ncompared++;
 		number = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4);
 		waba = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5);
 		is_signed |= matches;
@@ -104,7 +108,7 @@ wa_find_signer(const char *body, size_t len, const char *signature)
 		if (matches && waba != NULL)
 			signer->wabas = lappend(signer->wabas, waba);
 	}
-	elog(DEBUG5, "compared a signature with " UINT64_FORMAT " secrets", nsecrets);
+	elog(DEBUG5, "compared a signature with %d secrets", ncompared);
 	return is_signed ? signer : NULL;
 }
 
@@ -190,16 +194,18 @@ wa_is_verify_token(const char *token, size_t len)
 {
 	uint64		nsecrets = fetch_secrets("verify_token");
 	bool		matches = false;
+	int			ncompared = 0;
 
 	for (uint64 i = 0; i < nsecrets; i++)
 	{
 		const char *secret = fetched_secret(i);
 
-		if (secret != NULL)
-			matches |= wa_same_secret(token, len, secret, strlen(secret));
+		if (secret == NULL)
+			continue;
+		matches |= wa_same_secret(token, len, secret, strlen(secret));
+		ncompared++;
 	}
-	elog(DEBUG5, "compared a verify token with " UINT64_FORMAT " secrets",
-		 nsecrets);
+	elog(DEBUG5, "compared a verify token with %d secrets", ncompared);
 	return matches;
 }
 

@@ -22,9 +22,10 @@
  * takes too long.  Nothing waits for a lock, but for a tenth of a second:
  * transfers go on only while we are where libcurl can be driven.
  *
- * The extension may be given to another role, and be dropped, at any time.  Each transaction makes sure that
- * it is still there, and takes a lock for it to stay until the end.  It never
- * waits for that lock, so that DROP EXTENSION is not waited for, either.
+ * The extension may be given to another role, and be dropped, at any time.
+ * Each transaction makes sure that it is still there, and takes a lock for it
+ * to stay until the end.  It never waits for that lock, so that DROP EXTENSION
+ * is not waited for, either.
  *
  * IDENTIFICATION
  *	  src/sender.c
@@ -174,7 +175,6 @@ static TimeoutId work_timeout;
 static bool is_known_trouble = false;	/* an error would be no news */
 static Oid	extension_oid = InvalidOid;
 static bool extension_is_gone = false;
-static Oid	known_owner = InvalidOid;	/* of our tables, when we started */
 static MemoryContext turn_context = NULL;	/* reset each turn */
 static MemoryContext reply_context = NULL;
 static List *replies = NIL;		/* of SenderReply */
@@ -917,7 +917,10 @@ static SenderWork
 in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 {
 	volatile SenderWork result = WORK_LOCKED;
+	Oid			user;
+	int			security;
 
+	GetUserIdAndSecContext(&user, &security);
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();
@@ -939,6 +942,7 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 			result = WORK_DONE;
 		}
 		CommitTransactionCommand();
+		SetUserIdAndSecContext(user, security);
 	}
 	PG_CATCH();
 	{
@@ -996,18 +1000,16 @@ extension_is_here(void)
 }
 
 /*
- * Should the extension belong to another role by now, be that role, who may do
- * with our tables what we no longer may; and have another sender started, that
- * was that role from the beginning.
+ * Should the extension belong to another role by now, be that role until the
+ * end of the transaction: we may not touch its tables any more.  And have
+ * another sender started, that is that role from the beginning.
  */
 static void
 follow_owner(void)
 {
 	Oid			owner = wa_owner();
 
-	if (!OidIsValid(known_owner))
-		known_owner = owner;
-	if (owner == known_owner)
+	if (owner == GetSessionUserId())
 		return;
 	SetUserIdAndSecContext(owner, SECURITY_LOCAL_USERID_CHANGE);
 	end_is_wanted = true;

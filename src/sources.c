@@ -8,9 +8,11 @@
  * the same reason a variable of the environment, which is the server's, has a
  * name that begins with WHATSAPP_.
  *
- * What was read is kept until the configuration is reloaded, or Meta refuses
- * it.  It is known since when a secret is as it is, so that one that was
- * refused can be told from one that has taken its place.
+ * What was read from a file is kept until it is another file, or has been
+ * changed, which is looked at each time.  It is known since when a secret is
+ * as it is, so that one that was refused can be told from one that has taken
+ * its place: since the file was changed or, if we had another one before,
+ * since we have noticed that.
  *
  * No message says what is in a secret, nor how it was called: who mistakes one
  * argument for another gives the secret for the name.
@@ -26,14 +28,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "whatsapp.h"
+
+#ifdef __APPLE__
+#define st_ctim st_ctimespec
+#endif
 
 #define VARIABLE_PREFIX "WHATSAPP_"
 #define MAX_SECRET_SIZE	8192	/* bytes; tokens have some hundred */
@@ -42,31 +48,43 @@
 /* whatsapp.secret_directory */
 char	   *wa_secret_directory = NULL;
 
-typedef struct Source
+/* A file that has been read */
+typedef struct SourceFile
 {
-	const char *kind;			/* "file" or "env" */
-	const char *name;
-	const char *value;			/* NULL if it cannot be used, */
-	const char *complaint;		/* and why */
+	const char *path;
+	char	   *value;			/* NULL if there never was a good one */
 	TimestampTz since;
-} Source;
 
-static List *sources = NIL;		/* of Source, in the context */
-static MemoryContext sources_context = NULL;
-static TimestampTz read_at_reload = 0;	/* PgReloadTime then */
+	/* by which it is known to be the same */
+	dev_t		device;
+	ino_t		inode;
+	off_t		size;
+	TimestampTz changed_at;
+} SourceFile;
 
-static const Source *find_source(const char *kind, const char *name);
-static void read_file(const char *name, Source *source);
-static const char *read_regular_file(int fd, char *value, TimestampTz *since);
-static void read_variable(const char *name, Source *source);
+static List *files = NIL;		/* of SourceFile, in the context */
+static MemoryContext files_context = NULL;
+
+static const char *find(const char *source, const char *name,
+						const char **complaint, TimestampTz *since);
+static const char *find_in_file(const char *name, const char **complaint,
+								TimestampTz *since);
+static SourceFile *known_file(const char *path);
+static bool is_same(const SourceFile *file, const struct stat *info);
+static const char *read_file(const char *path, char *value,
+							 struct stat *info);
+static void keep(SourceFile *file, const char *value,
+				 const struct stat *info);
+static TimestampTz changed_at(const struct stat *info);
+static const char *find_in_environment(const char *name,
+									   const char **complaint);
 static bool is_name(const char *name);
-static const char *check_value(char *value, size_t len);
+static const char *complain_of(const char *value, size_t len);
 static bool is_literal(const char *source);
 
 PG_FUNCTION_INFO_V1(whatsapp_secret_value);
 PG_FUNCTION_INFO_V1(whatsapp_secret_complaint);
 PG_FUNCTION_INFO_V1(whatsapp_secret_since);
-PG_FUNCTION_INFO_V1(whatsapp_reread_secrets);
 
 /*
  * A secret: itself, or what is in the file or variable of that name; NULL if
@@ -75,9 +93,12 @@ PG_FUNCTION_INFO_V1(whatsapp_reread_secrets);
 const char *
 wa_secret_value(const char *source, const char *value, const char *name)
 {
+	const char *complaint;
+	TimestampTz since;
+
 	if (!is_literal(source))
-		return name == NULL ? NULL : find_source(source, name)->value;
-	if (value == NULL || check_value(pstrdup(value), strlen(value)) != NULL)
+		return name == NULL ? NULL : find(source, name, &complaint, &since);
+	if (value == NULL || complain_of(value, strlen(value)) != NULL)
 		return NULL;
 	return value;
 }
@@ -109,16 +130,14 @@ Datum
 whatsapp_secret_complaint(PG_FUNCTION_ARGS)
 {
 	const char *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *told = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	const char *complaint;
+	const char *told = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	const char *complaint = NULL;
+	TimestampTz since;
 
 	if (is_literal(source))
-		complaint = check_value(told, strlen(told));
+		complaint = complain_of(told, strlen(told));
 	else
-	{
-		whatsapp_reread_secrets(NULL);
-		complaint = find_source(source, told)->complaint;
-	}
+		(void) find(source, told, &complaint, &since);
 	if (complaint == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(complaint));
@@ -131,148 +150,176 @@ whatsapp_secret_complaint(PG_FUNCTION_ARGS)
 Datum
 whatsapp_secret_since(PG_FUNCTION_ARGS)
 {
-	const char *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	TimestampTz added_at = PG_GETARG_TIMESTAMPTZ(2);
+	const char *source = PG_ARGISNULL(0) ? "literal" :
+	text_to_cstring(PG_GETARG_TEXT_PP(0));
+	TimestampTz since = DT_NOBEGIN;
+	const char *complaint;
 
-	if (!is_literal(source))
-		added_at = Max(added_at,
-					   find_source(source,
-								   text_to_cstring(PG_GETARG_TEXT_PP(1)))->since);
-	PG_RETURN_TIMESTAMPTZ(added_at);
+	if (PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	if (!is_literal(source) && !PG_ARGISNULL(1))
+		(void) find(source, text_to_cstring(PG_GETARG_TEXT_PP(1)), &complaint,
+					&since);
+	PG_RETURN_TIMESTAMPTZ(Max(PG_GETARG_TIMESTAMPTZ(2), since));
 }
 
 /*
- * whatsapp.reread_secrets() returns void
+ * Find a secret that is not in our table, and since when it is what it is.
+ * Returns NULL, and why, if it cannot be used.
  */
-Datum
-whatsapp_reread_secrets(PG_FUNCTION_ARGS)
+static const char *
+find(const char *source, const char *name, const char **complaint,
+	 TimestampTz *since)
 {
-	read_at_reload = 0;
-	return (Datum) 0;
+	*complaint = NULL;
+	*since = PgStartTime;
+	if (strcmp(source, "file") == 0)
+		return find_in_file(name, complaint, since);
+	return find_in_environment(name, complaint);
 }
 
-/*
- * Find what is known of a file or variable; read it if nothing is.
- */
-static const Source *
-find_source(const char *kind, const char *name)
-{
-	MemoryContext oldcontext;
-	Source	   *source;
-	ListCell   *cell;
-
-	if (sources_context == NULL)
-		sources_context = AllocSetContextCreate(TopMemoryContext,
-												"whatsapp secrets",
-												ALLOCSET_SMALL_SIZES);
-	if (read_at_reload != PgReloadTime)
-	{
-		sources = NIL;
-		MemoryContextReset(sources_context);
-		read_at_reload = PgReloadTime;
-	}
-
-	foreach(cell, sources)
-	{
-		source = lfirst(cell);
-		if (strcmp(source->kind, kind) == 0 && strcmp(source->name, name) == 0)
-			return source;
-	}
-
-	oldcontext = MemoryContextSwitchTo(sources_context);
-	source = palloc0(sizeof(Source));
-	source->kind = pstrdup(kind);
-	source->name = pstrdup(name);
-	if (strcmp(kind, "file") == 0)
-		read_file(name, source);
-	else
-		read_variable(name, source);
-	sources = lappend(sources, source);
-	MemoryContextSwitchTo(oldcontext);
-	return source;
-}
-
-static void
-read_file(const char *name, Source *source)
+static const char *
+find_in_file(const char *name, const char **complaint, TimestampTz *since)
 {
 	char		path[MAXPGPATH];
 	char		value[MAX_SECRET_SIZE + 1];
-	int			fd;
+	struct stat info;
+	SourceFile *file;
 
 	if (wa_secret_directory == NULL || wa_secret_directory[0] == '\0')
 	{
-		source->complaint = "whatsapp.secret_directory is not set.";
-		return;
+		*complaint = "whatsapp.secret_directory is not set.";
+		return NULL;
 	}
 	if (!is_name(name))
 	{
-		source->complaint = "The name of a file is letters, digits and the characters . _ - without a dot in front, and has no directory in it.";
-		return;
+		*complaint = "The name of a file is letters, digits and the characters . _ - without a dot in front, and has no directory in it.";
+		return NULL;
 	}
 
-	/* what is no regular file might keep us waiting */
 	snprintf(path, sizeof(path), "%s/%s", wa_secret_directory, name);
-	fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
-	if (fd < 0)
+	file = known_file(path);
+	if (file->value == NULL || stat(path, &info) != 0 || !is_same(file, &info))
 	{
-		source->complaint = psprintf("The server cannot open the file: %m.");
-		return;
+		*complaint = read_file(path, value, &info);
+		if (*complaint != NULL)
+			return NULL;
+		keep(file, value, &info);
+		explicit_bzero(value, sizeof(value));
 	}
-	source->complaint = read_regular_file(fd, value, &source->since);
-	CloseTransientFile(fd);
-	if (source->complaint == NULL)
-		source->value = pstrdup(value);
-	explicit_bzero(value, sizeof(value));
+	*since = file->since;
+	return file->value;
+}
+
+static SourceFile *
+known_file(const char *path)
+{
+	MemoryContext oldcontext;
+	SourceFile *file;
+	ListCell   *cell;
+
+	foreach(cell, files)
+	{
+		file = lfirst(cell);
+		if (strcmp(file->path, path) == 0)
+			return file;
+	}
+
+	if (files_context == NULL)
+		files_context = AllocSetContextCreate(TopMemoryContext,
+											  "whatsapp secrets",
+											  ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(files_context);
+	file = palloc0(sizeof(SourceFile));
+	file->path = pstrdup(path);
+	files = lappend(files, file);
+	MemoryContextSwitchTo(oldcontext);
+	return file;
+}
+
+static bool
+is_same(const SourceFile *file, const struct stat *info)
+{
+	return file->device == info->st_dev && file->inode == info->st_ino &&
+		file->size == info->st_size && file->changed_at == changed_at(info);
 }
 
 /*
- * Read a secret from an open file.  Returns NULL, or what is the matter.
+ * Read a secret from a file.  Returns NULL, or what is the matter.
  */
 static const char *
-read_regular_file(int fd, char *value, TimestampTz *since)
+read_file(const char *path, char *value, struct stat *info)
 {
-	struct stat info;
 	size_t		len = 0;
-	ssize_t		n;
+	ssize_t		n = 0;
+	int			fd;
+	int			error;
 
-	if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-		return "It is no regular file.";
-	do
+	/* what is no regular file might keep us waiting */
+	fd = BasicOpenFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
+	if (fd < 0)
+		return psprintf("The server cannot open the file: %m.");
+	if (fstat(fd, info) != 0 || !S_ISREG(info->st_mode))
 	{
-		n = read(fd, value + len, MAX_SECRET_SIZE + 1 - len);
-		if (n < 0)
-			return psprintf("The server cannot read the file: %m.");
+		close(fd);
+		return "It is no regular file.";
+	}
+	while (len <= MAX_SECRET_SIZE &&
+		   (n = read(fd, value + len, MAX_SECRET_SIZE + 1 - len)) > 0)
 		len += n;
-	} while (n > 0 && len <= MAX_SECRET_SIZE);
+	error = errno;
+	close(fd);
+	errno = error;
+
+	if (n < 0)
+		return psprintf("The server cannot read the file: %m.");
 	if (len > MAX_SECRET_SIZE)
 		return psprintf("The file has more than %d bytes.", MAX_SECRET_SIZE);
-
-	/* a time that is yet to come says nothing */
-	*since = time_t_to_timestamptz(info.st_mtime);
-	if (*since > GetCurrentTimestamp())
-		*since = DT_NOBEGIN;
 	while (len > 0 && (value[len - 1] == '\n' || value[len - 1] == '\r'))
 		len--;
-	return check_value(value, len);
+	value[len] = '\0';
+	return complain_of(value, len);
 }
 
 static void
-read_variable(const char *name, Source *source)
+keep(SourceFile *file, const char *value, const struct stat *info)
 {
-	const char *value = is_name(name) &&
-	strncmp(name, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) == 0 ?
-	getenv(name) : NULL;
-
-	/* it has been so since the server was started */
-	source->since = PgStartTime;
-	if (value == NULL)
-	{
-		source->complaint = "The server has no such environment variable; its name must begin with " VARIABLE_PREFIX ".";
+	file->device = info->st_dev;
+	file->inode = info->st_ino;
+	file->size = info->st_size;
+	file->changed_at = changed_at(info);
+	if (file->value != NULL && strcmp(file->value, value) == 0)
 		return;
-	}
-	source->complaint = check_value(pstrdup(value), strlen(value));
-	if (source->complaint == NULL)
-		source->value = pstrdup(value);
+
+	/* what this transaction claims is sent with the new one already */
+	file->since = file->value != NULL ? GetCurrentTransactionStartTimestamp() :
+		Min(file->changed_at, GetCurrentTransactionStartTimestamp());
+	if (file->value != NULL)
+		pfree(file->value);
+	file->value = MemoryContextStrdup(files_context, value);
+}
+
+/*
+ * When was a file changed, or put where it is?
+ */
+static TimestampTz
+changed_at(const struct stat *info)
+{
+	return time_t_to_timestamptz(info->st_ctim.tv_sec) +
+		info->st_ctim.tv_nsec / 1000;
+}
+
+static const char *
+find_in_environment(const char *name, const char **complaint)
+{
+	const char *value = NULL;
+
+	if (is_name(name) &&
+		strncmp(name, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) == 0)
+		value = getenv(name);
+	*complaint = value != NULL ? complain_of(value, strlen(value)) :
+		"The server has no such environment variable; its name must begin with " VARIABLE_PREFIX ".";
+	return *complaint == NULL ? value : NULL;
 }
 
 static bool
@@ -287,18 +334,16 @@ is_name(const char *name)
 
 /*
  * Can something be a secret?  It becomes a part of HTTP headers.  Returns
- * NULL, or what is the matter; and ends the string.
+ * NULL, or what is the matter.
  */
 static const char *
-check_value(char *value, size_t len)
+complain_of(const char *value, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		if (value[i] < '!' || value[i] > '~')
 			len = 0;
-	if (len == 0)
-		return "It must be visible ASCII characters, without spaces.";
-	value[len] = '\0';
-	return NULL;
+	return len == 0 ?
+		"It must be visible ASCII characters, without spaces." : NULL;
 }
 
 static bool

@@ -60,6 +60,9 @@
  *	retry_after N		a Retry-After header with it, in seconds
  *	usage "..."		an X-App-Usage header with it
  *	location "..."		a Location header with it
+ *	echo true		in the answer and the usage, $TOKEN is the bearer token of
+ *				the request, $SPELT the same in escapes of JSON, and
+ *				$QUERY the query of its URL
  *
  *	never true		no answer; the connection stays open
  *	close true		the request is read whole, then the connection closed
@@ -108,13 +111,13 @@
  *
  * One request in the log, in memory from its arrival, in --log (one line each)
  * when its outcome is known or the simulator ends: n; at, milliseconds since
- * 1970 with fractions; path without query; phone_number_id; authorized; to;
- * type; connection, a number; nth request on it; http_version; outcome; wamid,
- * if the message was taken; gone, true if the client left before the answer;
- * body, parsed, or a string if it is not JSON. The outcome is "waiting" or
- * "held", and in the end "ok", "empty", "raw", "html 502", "error 131026",
- * "never", "closed", "reset", "half", "refused", "goaway" or "broken". The
- * token is in no log.
+ * 1970 with fractions; path; query, what the URL has behind it, if anything;
+ * phone_number_id; authorized; to; type; connection, a number; nth request on
+ * it; http_version; outcome; wamid, if the message was taken; gone, true if the
+ * client left before the answer; body, parsed, or a string if it is not JSON.
+ * The outcome is "waiting" or "held", and in the end "ok", "empty", "raw",
+ * "html 502", "error 131026", "never", "closed", "reset", "half", "refused",
+ * "goaway" or "broken". The token is in no log.
  */
 
 const http = require('node:http');
@@ -172,6 +175,7 @@ const SCRIPT_KEYS = {
 	retry_after: 'number',
 	usage: 'string',
 	location: 'string',
+	echo: 'boolean',
 	never: 'boolean',
 	close: 'boolean',
 	close_reused: 'boolean',
@@ -299,7 +303,7 @@ const sign = text => `sha256=${createHmac('sha256', options.secret).update(text)
  */
 class Call {
 	constructor(req, res, at, text) {
-		const [path] = req.url.split('?', 1);
+		const [path, query] = req.url.split('?', 2);
 		const [, version, phoneNumberId, edge] = GRAPH_PATH.exec(path) ?? [];
 		const body = parse(text);
 
@@ -307,9 +311,11 @@ class Call {
 		this.at = at;
 		this.method = req.method;
 		this.path = path;
+		this.query = query;
 		this.version = version ?? ANY_VERSION.exec(path)?.[1];
 		this.phoneNumberId = phoneNumberId;
 		this.edge = req.method === 'POST' ? edge : undefined;
+		this.token = req.headers.authorization?.replace(/^Bearer /, '') ?? '';
 		this.authorized = bearers.has(req.headers.authorization);
 		this.connection = req.socket.number;
 		this.nth = req.nth;
@@ -350,7 +356,7 @@ class Call {
 	/* The line for the log. */
 	toLine() {
 		const head = JSON.stringify({
-			n: this.n, at: this.at, path: this.path, phone_number_id: this.phoneNumberId,
+			n: this.n, at: this.at, path: this.path, query: this.query, phone_number_id: this.phoneNumberId,
 			authorized: this.authorized, to: this.address, type: this.type, connection: this.connection,
 			nth: this.nth, http_version: this.httpVersion, outcome: this.outcome, wamid: this.wamid, gone: this.gone,
 		});
@@ -572,12 +578,23 @@ function choose(table, script, otherwise) {
 	return Object.keys(table).find(key => (script[key] ?? false) !== false) ?? otherwise;
 }
 
+/* A text of a script, with what the request came with if it wants that. */
+function echo(text, script, { token, query = '' }) {
+	if (!script.echo)
+		return text;
+
+	const spelt = token.replace(/./g, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+	return text.replaceAll('$TOKEN', () => token).replaceAll('$SPELT', () => spelt).replaceAll('$QUERY', () => query);
+}
+
 /* Makes the answer and sends it, or not. */
 function deliver(call, script) {
 	const answer = ANSWERS[choose(ANSWERS, script, 'success')](call, script);
+	const body = echo(answer.body, script, call);
 	const headers = {
 		'Content-Type': answer.type ?? JSON_TYPE,
-		'Content-Length': Buffer.byteLength(answer.body),
+		'Content-Length': Buffer.byteLength(body),
 		'x-fb-trace-id': traceId(),
 	};
 
@@ -586,12 +603,12 @@ function deliver(call, script) {
 	if (script.retry_after !== undefined)
 		headers['Retry-After'] = script.retry_after;
 	if (script.usage !== undefined)
-		headers['X-App-Usage'] = script.usage;
+		headers['X-App-Usage'] = echo(script.usage, script, call);
 	if (script.location !== undefined)
 		headers.Location = script.location;
 	if (script.http_status !== undefined && !script.error?.http_status)
 		answer.status = script.http_status;
-	settle(call, DELIVERIES[choose(DELIVERIES, script, 'whole')](call, answer, headers));
+	settle(call, DELIVERIES[choose(DELIVERIES, script, 'whole')](call, { ...answer, body }, headers));
 	if (call.outcome !== 'never')
 		end(call);
 }

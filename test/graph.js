@@ -96,6 +96,8 @@
  *	POST /_reset		removes all scripts, empties the logs, sets the counts
  *				to zero, gives up webhooks that are not answered yet.
  *				What is held stays held. "n" goes on counting
+ *	POST /_tokens		{"tokens": [...]}: these are good from now on, instead of
+ *				those of --token
  *	GET /_log		all requests to a graph path, as a JSON array
  *	GET /_count		{requests, accepted, in_flight, max_in_flight,
  *				webhooks_pending}: accepted are the messages with a
@@ -214,9 +216,13 @@ const unsettled = new Set();		/* waiting requests, not in the file yet */
 const unwritten = [];			/* lines for the file */
 
 const options = readOptions(process.argv.slice(2));
-const bearers = new Set(options.token.map(token => `Bearer ${token}`));
+let bearers = bearersOf(options.token);
 const logFile = options.log && fs.openSync(options.log, 'a');
 const webhookAgent = new http.Agent({ keepAlive: true, maxSockets: WEBHOOK_CONNECTIONS });
+
+function bearersOf(tokens) {
+	return new Set(tokens.map(token => `Bearer ${token}`));
+}
 
 /* Reads the command line; --token may be repeated. */
 function readOptions(args) {
@@ -821,6 +827,10 @@ const CONTROL = {
 	},
 	'POST /_release': release,
 	'POST /_reset': reset,
+	'POST /_tokens': body => {
+		bearers = bearersOf(body.tokens);
+		return { ok: true };
+	},
 	'GET /_log': (body, recipient, res) => sendLog(res, callsOf(recipient)),
 	'GET /_count': (body, recipient) => count(recipient),
 	'GET /_webhooks': () => webhooks,

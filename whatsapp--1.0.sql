@@ -35,12 +35,8 @@ CREATE SCHEMA whatsapp;
 COMMENT ON SCHEMA whatsapp IS 'WhatsApp Business (Meta Cloud API): messages received and sent';
 
 CREATE FUNCTION whatsapp.owner() RETURNS oid
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RETURN (SELECT c.relowner FROM pg_class c WHERE c.oid = 'whatsapp.outbox'::regclass);
-END $$;
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_owner';
 COMMENT ON FUNCTION whatsapp.owner() IS 'the role that owns all of the extension: the owner of its tables, as pg_upgrade does not keep that of the extension itself';
 
 CREATE FUNCTION whatsapp.wake_sender() RETURNS void
@@ -114,18 +110,6 @@ COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused; restored 
 COMMENT ON COLUMN whatsapp.numbers.paused_until IS 'when it is to go on by itself; NULL for never';
 COMMENT ON COLUMN whatsapp.numbers.added_at IS 'when it was added here';
 
-CREATE FUNCTION whatsapp.is_copy(phone_number_id text) RETURNS boolean
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RETURN EXISTS (
-		SELECT FROM whatsapp.numbers n
-		WHERE n.phone_number_id = is_copy.phone_number_id
-			AND n.armed_in IS NOT NULL AND n.armed_in IS DISTINCT FROM whatsapp.here());
-END $$;
-COMMENT ON FUNCTION whatsapp.is_copy(text) IS 'whether a number comes from another installation, by a dump or a copy of the database, and has not been given an access token here';
-
 CREATE FUNCTION whatsapp.is_awake() RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -149,7 +133,7 @@ BEGIN
 		FROM whatsapp.numbers n
 		WHERE n.armed_in IS NOT NULL AND n.armed_in IS DISTINCT FROM here);
 END $$;
-COMMENT ON FUNCTION whatsapp.copies() IS 'the numbers of which whatsapp.is_copy() is true: what is theirs is left alone';
+COMMENT ON FUNCTION whatsapp.copies() IS 'the numbers that come from another installation, by a dump or a copy of the database, and have not been given an access token here: what is theirs is left alone';
 
 -- Not dumped, and values are for the owner alone.  There are no constraints on
 -- the value, as what violates one is shown in the error; and no statistics, as
@@ -191,12 +175,15 @@ AS 'MODULE_PATHNAME', 'whatsapp_secret_since';
 COMMENT ON FUNCTION whatsapp.secret_since(text, text, timestamptz) IS 'since when a secret is what it is: when it was added or, if that is later, when the file was changed, or that was noticed, or the server started';
 
 CREATE VIEW whatsapp.valid_secrets WITH (security_invoker = true) AS
-SELECT s.secret_id, s.kind, s.phone_number_id,
-	whatsapp.secret_value(s.source, s.value, s.name) AS value,
+SELECT s.secret_id, s.kind, s.phone_number_id, v.value,
 	whatsapp.secret_since(s.source, s.name, s.added_at) AS since
 FROM whatsapp.secrets s
-WHERE (s.valid_until IS NULL OR s.valid_until > now())
-	AND whatsapp.secret_value(s.source, s.value, s.name) IS NOT NULL;
+CROSS JOIN LATERAL (
+	-- (the offset has it looked for once)
+	SELECT whatsapp.secret_value(s.source, s.value, s.name) AS value
+	OFFSET 0
+) v
+WHERE (s.valid_until IS NULL OR s.valid_until > now()) AND v.value IS NOT NULL;
 COMMENT ON VIEW whatsapp.valid_secrets IS 'secrets that can be used now, wherever they are; for the owner alone';
 COMMENT ON COLUMN whatsapp.valid_secrets.secret_id IS 'as in whatsapp.secrets';
 COMMENT ON COLUMN whatsapp.valid_secrets.kind IS 'access_token, app_secret or verify_token';
@@ -5888,24 +5875,12 @@ END $$;
 COMMENT ON FUNCTION whatsapp.why_no_sender() IS 'why there is no background worker that sends for this database; NULL if there is one';
 
 CREATE VIEW whatsapp.sender_status WITH (security_invoker = true) AS
-SELECT n.phone_number_id,
-	CASE
-		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
-		WHEN n.state = 'paused' THEN 'paused'
-		WHEN whatsapp.is_copy(n.phone_number_id) THEN 'copy'
-		WHEN NOT whatsapp.has_access_token(n.phone_number_id) OR n.armed_in IS NULL THEN 'no access token'
-		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'no app secret'
-		WHEN EXISTS (SELECT FROM whatsapp.holds h
-			WHERE h.phone_number_id = n.phone_number_id AND h.kind IN ('number', 'account') AND (h.until IS NULL OR h.until > now()))
-			THEN 'held'
-		ELSE 'active'
-	END AS state,
-	CASE
-		WHEN whatsapp.sender_pid() IS NULL THEN whatsapp.why_no_sender()
-		WHEN n.state = 'paused' THEN NULL
-		WHEN whatsapp.is_copy(n.phone_number_id) THEN 'the database is a copy of another: if this one is to send, whatsapp.set_access_token()'
-		WHEN NOT whatsapp.has_access_token(n.phone_number_id) OR n.armed_in IS NULL THEN 'whatsapp.set_access_token(), or the file with it cannot be read'
-		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'appsecret_proof is asked for: whatsapp.set_app_secret()'
+SELECT n.phone_number_id, s.state,
+	CASE s.state
+		WHEN 'no sender' THEN whatsapp.why_no_sender()
+		WHEN 'copy' THEN 'the database is a copy of another: if this one is to send, whatsapp.set_access_token()'
+		WHEN 'no access token' THEN 'whatsapp.set_access_token(), or the file with it cannot be read'
+		WHEN 'no app secret' THEN 'appsecret_proof is asked for: whatsapp.set_app_secret()'
 	END AS missing,
 	n.paused_reason,
 	n.paused_until,
@@ -5919,6 +5894,19 @@ SELECT n.phone_number_id,
 	p.tokens,
 	l.holds
 FROM whatsapp.numbers n
+CROSS JOIN LATERAL (
+	SELECT CASE
+		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
+		WHEN n.state = 'paused' THEN 'paused'
+		WHEN n.phone_number_id = ANY (whatsapp.copies()) THEN 'copy'
+		WHEN NOT whatsapp.has_access_token(n.phone_number_id) OR n.armed_in IS NULL THEN 'no access token'
+		WHEN n.appsecret_proof AND NOT whatsapp.has_app_secret(n.phone_number_id) THEN 'no app secret'
+		WHEN EXISTS (SELECT FROM whatsapp.holds h
+			WHERE h.phone_number_id = n.phone_number_id AND h.kind IN ('number', 'account') AND (h.until IS NULL OR h.until > now()))
+			THEN 'held'
+		ELSE 'active'
+	END AS state
+) s
 LEFT JOIN (
 	SELECT a.phone_number_id, sum(a.queued)::bigint AS queued, sum(a.not_due)::bigint AS not_due, sum(a.sending)::bigint AS sending
 	FROM whatsapp.tallies a
@@ -6145,7 +6133,7 @@ BEGIN
 			business_username_updates, security_events, account_settings_updates, flow_events, partner_solution_updates,
 			payment_configuration_updates, handovers, automatic_events, user_actions, tracking_events, webhook_errors,
 			history_chunks, business_app_contacts, payments, role_levels}'),
-		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, is_copy, has_access_token, has_app_secret, is_preloaded, owner, why_no_sender,
+		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, copies, has_access_token, has_app_secret, is_preloaded, owner, why_no_sender,
 			sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
 			other_form, tenure, phone_holder, is_user_id, contact_key, form_of, contact_ids, find_contact, contact_facts,
 			wants_no_marketing, contact_of, thread, notes, conversation, conversation_state, can_send}'),

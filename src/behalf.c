@@ -75,6 +75,7 @@ static uint64 execute_as_owner(WaQuery *query, Datum *values);
 PG_FUNCTION_INFO_V1(whatsapp_cancel);
 PG_FUNCTION_INFO_V1(whatsapp_has_access_token);
 PG_FUNCTION_INFO_V1(whatsapp_has_app_secret);
+PG_FUNCTION_INFO_V1(whatsapp_owner);
 
 /*
  * whatsapp.cancel(id bigint) returns boolean
@@ -108,6 +109,15 @@ Datum
 whatsapp_has_app_secret(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(has_secret(fcinfo, &find_app_secret));
+}
+
+/*
+ * whatsapp.owner() returns oid
+ */
+Datum
+whatsapp_owner(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_OID(wa_owner());
 }
 
 /*

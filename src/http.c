@@ -154,12 +154,12 @@ static void drive_socket(curl_socket_t fd, int what);
 static HttpTransfer *finished_transfer(CURLcode *result);
 static void make_reply(HttpTransfer *transfer, CURLcode result,
 					   WaReply *reply);
-static void blot_out_secrets(const HttpTransfer *transfer, char *text,
+static void blot_out_secrets(const HttpTransfer *transfer, char *said,
 							 size_t len);
-static void blot_out(char *text, size_t len, const char *secret);
-static size_t spelt_len(const char *text, const char *end,
+static void blot_out(char *said, size_t len, const char *secret);
+static size_t spelt_len(const char *said, const char *end,
 						const char *secret);
-static bool is_escape(const char *text, char c);
+static bool is_escape(const char *said, char c);
 static void block_signals(void);
 static void unblock_signals(void);
 
@@ -707,26 +707,26 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
  * received.
  */
 static void
-blot_out_secrets(const HttpTransfer *transfer, char *text, size_t len)
+blot_out_secrets(const HttpTransfer *transfer, char *said, size_t len)
 {
 	const char *proof = transfer->url == NULL ? NULL :
 	strstr(transfer->url, PROOF);
 
-	if (text == NULL)
+	if (said == NULL)
 		return;
 	if (transfer->access_token != NULL)
-		blot_out(text, len, transfer->access_token);
+		blot_out(said, len, transfer->access_token);
 	if (proof != NULL)
-		blot_out(text, len, proof + strlen(PROOF));
+		blot_out(said, len, proof + strlen(PROOF));
 }
 
 static void
-blot_out(char *text, size_t len, const char *secret)
+blot_out(char *said, size_t len, const char *secret)
 {
 	if (strlen(secret) < MIN_SECRET_LEN)
 		return;
 	for (size_t i = 0; i < len; i++)
-		memset(text +i, '*', spelt_len(text +i, text +len, secret));
+		memset(said + i, '*', spelt_len(said + i, said + len, secret));
 }
 
 /*
@@ -734,9 +734,9 @@ blot_out(char *text, size_t len, const char *secret)
  * JSON may have any character in an escape.
  */
 static size_t
-spelt_len(const char *text, const char *end, const char *secret)
+spelt_len(const char *said, const char *end, const char *secret)
 {
-	const char *c = text;
+	const char *c = said;
 
 	for (; *secret != '\0'; secret++)
 	{
@@ -749,16 +749,16 @@ spelt_len(const char *text, const char *end, const char *secret)
 		else
 			return 0;
 	}
-	return c - text;
+	return c - said;
 }
 
 static bool
-is_escape(const char *text, char c)
+is_escape(const char *said, char c)
 {
 	char		escape[sizeof("\\u0000")];
 
 	snprintf(escape, sizeof(escape), "\\u%04x", (unsigned char) c);
-	return pg_strncasecmp(text, escape, strlen(escape)) == 0;
+	return pg_strncasecmp(said, escape, strlen(escape)) == 0;
 }
 
 static void

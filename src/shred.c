@@ -853,10 +853,23 @@ wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source)
 int
 wa_table_column(const WaTable *table, const char *name)
 {
+	int			column = wa_table_find_column(table, name);
+
+	if (column < 0)
+		elog(ERROR, "table %s has no column %s", table->name, name);
+	return column;
+}
+
+/*
+ * The same, where there may be none: then it is -1.
+ */
+int
+wa_table_find_column(const WaTable *table, const char *name)
+{
 	for (int i = 0; i < table->ncolumns; i++)
 		if (strcmp(table->columns[i].name, name) == 0)
 			return i;
-	elog(ERROR, "table %s has no column %s", table->name, name);
+	return -1;
 }
 
 /*

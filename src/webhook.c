@@ -112,7 +112,6 @@ static WaFiled file_parked(const bytea *body, WaSigner *signer,
 						   bool deferred_is_ours);
 static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
-static int	column_named(const WaTable *table, const char *name);
 static WaFiled file_document(Jsonb *document, WaSigner *signer,
 							 bool deferred_is_ours);
 static bool is_all_signed(WaSigner *signer, const WebhookKind *kind,
@@ -590,21 +589,11 @@ make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
 	kind->waba_columns = palloc(sizeof(int) * ntables);
 	for (int t = 0; t < ntables; t++)
 	{
-		kind->number_columns[t] = column_named(&tables[t], "phone_number_id");
-		kind->waba_columns[t] = column_named(&tables[t], "waba_id");
+		kind->number_columns[t] = wa_table_find_column(&tables[t],
+													   "phone_number_id");
+		kind->waba_columns[t] = wa_table_find_column(&tables[t],
+													 "waba_id");
 	}
-}
-
-/*
- * Which column of a table has this name, or -1.
- */
-static int
-column_named(const WaTable *table, const char *name)
-{
-	for (int i = 0; i < table->ncolumns; i++)
-		if (strcmp(table->columns[i].name, name) == 0)
-			return i;
-	return -1;
 }
 
 /*

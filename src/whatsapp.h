@@ -378,6 +378,7 @@ extern const WaNode *wa_shredder_root(const WaShredder *shredder);
 extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
 extern int	wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source);
 extern int	wa_table_column(const WaTable *table, const char *name);
+extern int	wa_table_find_column(const WaTable *table, const char *name);
 
 /* in people.c */
 extern void wa_people_meet(const WaTable *tables, WaRows *rows);

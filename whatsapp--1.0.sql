@@ -39,6 +39,11 @@ LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_owner';
 COMMENT ON FUNCTION whatsapp.owner() IS 'the role that owns all of the extension: the owner of its tables, as pg_upgrade does not keep that of the extension itself';
 
+CREATE FUNCTION whatsapp.count_event(name text, label text, n bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_count_event';
+COMMENT ON FUNCTION whatsapp.count_event(text, text, bigint) IS 'adds to a counter of whatsapp.statistics, when the transaction commits. Error 22023 if there is none of this name; a label that it does not have is counted as other';
+
 CREATE FUNCTION whatsapp.wake_sender() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'whatsapp_wake_sender';
@@ -640,6 +645,7 @@ CREATE INDEX messages_thread_idx ON whatsapp.messages
 	WHERE element IS NOT NULL AND NOT whatsapp.is_note(type);
 CREATE INDEX messages_target_idx ON whatsapp.messages (target_id, phone_number_id)
 	WHERE target_id IS NOT NULL;
+CREATE INDEX messages_received_idx ON whatsapp.messages (received_at);
 COMMENT ON TABLE whatsapp.messages IS 'messages, received and sent';
 COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number; empty if the webhook did not tell it';
 COMMENT ON COLUMN whatsapp.messages.message_id IS 'Meta''s id of the message (wamid)';
@@ -731,6 +737,7 @@ CREATE TABLE whatsapp.media (
 	PRIMARY KEY (phone_number_id, media_id)
 );
 CREATE INDEX media_message_idx ON whatsapp.media (phone_number_id, message_id);
+CREATE INDEX media_received_idx ON whatsapp.media (received_at);
 COMMENT ON TABLE whatsapp.media IS 'images, videos, recordings, documents and stickers that came, and how to get them: GET media_id of the Graph API gives a URL, as long as Meta keeps it';
 COMMENT ON COLUMN whatsapp.media.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.media.media_id IS 'Meta''s id of it';
@@ -768,6 +775,7 @@ CREATE TABLE whatsapp.statuses (
 	received_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (phone_number_id, message_id, status, participant)
 );
+CREATE INDEX statuses_received_idx ON whatsapp.statuses (received_at);
 COMMENT ON TABLE whatsapp.statuses IS 'what Meta told about messages sent; whatsapp.messages has the sum of it';
 COMMENT ON COLUMN whatsapp.statuses.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.statuses.message_id IS 'the message (wamid)';
@@ -804,6 +812,7 @@ CREATE TABLE whatsapp.call_events (
 	received_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (phone_number_id, call_id, event)
 );
+CREATE INDEX call_events_received_idx ON whatsapp.call_events (received_at);
 COMMENT ON TABLE whatsapp.call_events IS 'what Meta told about calls; whatsapp.calls has the sum of it';
 COMMENT ON COLUMN whatsapp.call_events.phone_number_id IS 'our number';
 COMMENT ON COLUMN whatsapp.call_events.call_id IS 'Meta''s id of the call (wacid)';
@@ -985,6 +994,7 @@ CREATE TABLE whatsapp.events (
 	received_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX events_field_idx ON whatsapp.events (field, received_at);
+CREATE INDEX events_received_idx ON whatsapp.events (received_at);
 COMMENT ON TABLE whatsapp.events IS 'all that webhooks tell and that has no table of its own; and of two things that claim one place in such a table, the one that had to yield';
 COMMENT ON COLUMN whatsapp.events.event_id IS 'digest of what it says; see whatsapp.event_id()';
 COMMENT ON COLUMN whatsapp.events.waba_id IS 'WhatsApp Business Account, or what else the entry was about';
@@ -1007,6 +1017,7 @@ CREATE TABLE whatsapp.webhooks (
 	received_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX webhooks_unfiled_idx ON whatsapp.webhooks (received_at, webhook_id) WHERE state <> 'filed';
+CREATE INDEX webhooks_filed_idx ON whatsapp.webhooks (received_at) WHERE state = 'filed';
 COMMENT ON TABLE whatsapp.webhooks IS 'webhooks as they came, if something was the matter with them; all of them if whatsapp.archive says so. Of what a table or a hook objected to each element is here, as a webhook that has nothing else';
 COMMENT ON COLUMN whatsapp.webhooks.webhook_id IS 'SHA-256 of the body';
 COMMENT ON COLUMN whatsapp.webhooks.body IS 'the bytes of the body';
@@ -3284,6 +3295,7 @@ CREATE INDEX outbox_hold_idx ON whatsapp.outbox (phone_number_id, (whatsapp.temp
 	WHERE state = 'queued' AND waits_for = 'hold';
 CREATE INDEX outbox_sending_idx ON whatsapp.outbox (id) WHERE state = 'sending';
 CREATE INDEX outbox_unknown_idx ON whatsapp.outbox (finished_at) WHERE state = 'unknown';
+CREATE INDEX outbox_finished_idx ON whatsapp.outbox (finished_at) WHERE state IN ('sent', 'failed', 'cancelled', 'expired');
 CREATE INDEX outbox_expires_idx ON whatsapp.outbox (expires_at)
 	WHERE state = 'queued' AND expires_at IS NOT NULL;
 CREATE UNIQUE INDEX outbox_idempotency_idx ON whatsapp.outbox (phone_number_id, idempotency_key)
@@ -3660,6 +3672,7 @@ CREATE TABLE whatsapp.attempts (
 	fbtrace_id text
 );
 CREATE INDEX attempts_outbox_idx ON whatsapp.attempts (outbox_id);
+CREATE INDEX attempts_at_idx ON whatsapp.attempts (at);
 COMMENT ON TABLE whatsapp.attempts IS 'what came of attempts to send messages, but for plain successes. One that comes to the same as the one before, and does not count, is not listed again';
 COMMENT ON COLUMN whatsapp.attempts.attempt_id IS 'the greater, the later';
 COMMENT ON COLUMN whatsapp.attempts.outbox_id IS 'the row of whatsapp.outbox';
@@ -4192,6 +4205,12 @@ COMMENT ON FUNCTION whatsapp.error_class(integer, integer, integer, text, boolea
 -- waits for a row of the outbox: what is locked is left for later.
 ------------------------------------------------------------------------------
 
+-- To be raised when what the background worker calls changes, or what it gets.
+CREATE FUNCTION whatsapp.sender_protocol() RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 1;
+COMMENT ON FUNCTION whatsapp.sender_protocol() IS 'for the background worker: which functions there are for it to call, as a number. It does nothing for an extension whose number it does not know';
+
 CREATE FUNCTION whatsapp.graph_endpoint(api_version text) RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_graph_endpoint';
@@ -4339,7 +4358,8 @@ CREATE FUNCTION whatsapp.claim(max_rows integer, one_by_one boolean DEFAULT fals
 	phone_number_ids text[] DEFAULT NULL, limits integer[] DEFAULT NULL,
 	after_priorities integer[] DEFAULT NULL, after_ids bigint[] DEFAULT NULL, released bigint[] DEFAULT '{}',
 	OUT what text, OUT outbox_id bigint, OUT phone_number_id text, OUT priority integer,
-	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz)
+	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz,
+	OUT attempt integer, OUT due_at timestamptz)
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -4427,7 +4447,8 @@ COMMENT ON FUNCTION whatsapp.lock_rows(bigint[]) IS 'locks messages that are que
 
 CREATE FUNCTION whatsapp.claim_rows(ids bigint[],
 	OUT what text, OUT outbox_id bigint, OUT phone_number_id text, OUT priority integer,
-	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz)
+	OUT nonce text, OUT url text, OUT access_token text, OUT body text, OUT expires_at timestamptz,
+	OUT attempt integer, OUT due_at timestamptz)
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -4498,13 +4519,15 @@ BEGIN
 
 	IF moved IS NOT NULL THEN
 		RETURN QUERY
-		SELECT 'moved', m.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz
+		SELECT 'moved', m.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz,
+			NULL::integer, NULL::timestamptz
 		FROM unnest(moved) m (id);
 	END IF;
 	IF left_numbers IS NOT NULL THEN
 		PERFORM whatsapp.hold_behind(moved);
 		RETURN QUERY
-		SELECT 'released', a.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz
+		SELECT 'released', a.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz,
+			NULL::integer, NULL::timestamptz
 		FROM unnest(whatsapp.advance(left_numbers, left_recipients)) a (id);
 	END IF;
 	RETURN QUERY
@@ -4518,7 +4541,8 @@ BEGIN
 		WHERE s.kind = 'access_token'
 		ORDER BY n.phone_number_id, s.secret_id DESC
 	)
-	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce, a.url, a.access_token, whatsapp.request_body(c)::text, c.expires_at
+	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce, a.url, a.access_token, whatsapp.request_body(c)::text, c.expires_at,
+		c.attempts, greatest(c.created_at, c.send_after)
 	FROM whatsapp.outbox c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
 	WHERE c.id = ANY (claimed)
@@ -5055,6 +5079,8 @@ DECLARE
 	locked bigint[];
 	troubles jsonb;
 	unheard_of integer[];
+	others text[];
+	classes text[];
 	fronts bigint[];
 BEGIN
 	SET CONSTRAINTS ALL IMMEDIATE;
@@ -5153,9 +5179,16 @@ BEGIN
 		ARRAY(SELECT r.id FROM result r WHERE r.id NOT IN (SELECT f.id FROM free f)),
 		(SELECT jsonb_agg(to_jsonb(t)) FROM troubled t),
 		array_agg(DISTINCT d.error_code) FILTER (WHERE d.error_code IS NOT NULL AND NOT EXISTS (
-			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code))
-	INTO sent, wa_ids, fronts, left_numbers, left_recipients, locked, troubles, unheard_of
+			SELECT FROM whatsapp.error_classes e WHERE e.code = d.error_code)),
+		array_agg(d.state) FILTER (WHERE d.state <> 'sent'),
+		array_agg(d.class) FILTER (WHERE d.error_code IS NOT NULL)
+	INTO sent, wa_ids, fronts, left_numbers, left_recipients, locked, troubles, unheard_of, others, classes
 	FROM decided d;
+	PERFORM whatsapp.count_event('sends', 'sent', coalesce(cardinality(sent), 0));
+	IF others IS NOT NULL THEN
+		PERFORM whatsapp.count_event('sends', o.state, 1) FROM unnest(others) o (state);
+		PERFORM whatsapp.count_event('refusals', c.class, 1) FROM unnest(classes) c (class);
+	END IF;
 
 	IF sent IS NOT NULL THEN
 		PERFORM whatsapp.file_sent(sent, wa_ids);
@@ -5826,6 +5859,224 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.release_interrupted(bigint[]) IS 'for the background worker, from the rows that it is sending: others in state sending are being sent by nobody, and may or may not have been accepted by Meta';
 
+-- What has been kept for long enough.
+
+CREATE FUNCTION whatsapp.retention(kind text) RETURNS interval
+LANGUAGE c STABLE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_retention';
+COMMENT ON FUNCTION whatsapp.retention(text) IS 'for how long rows of a kind are kept, by the setting whatsapp.retention_messages, _statuses, _events, _outbox or _webhooks; NULL for ever. Error 22023 for another kind';
+
+-- (Reactions go with the message that brought them, and attempts with what they
+-- were for. A message of ours goes when its last status is old, too: it would
+-- come back if Meta were to tell that again.)
+CREATE FUNCTION whatsapp.prunable(OUT place integer, OUT kind text, OUT table_name text, OUT age text, OUT key text[],
+	OUT condition text, OUT along text)
+RETURNS SETOF record
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+	VALUES
+	(1, 'messages', 'messages', 'received_at', '{phone_number_id, message_id}'::text[], 't.status_at IS NULL OR t.status_at < $1',
+		'DELETE FROM whatsapp.reactions r USING gone g WHERE r.phone_number_id = g.phone_number_id AND r.message_id = g.target_id AND r.reaction_id = g.message_id'),
+	(2, 'messages', 'media', 'received_at', '{phone_number_id, media_id}', 'true', NULL),
+	(3, 'statuses', 'statuses', 'received_at', '{phone_number_id, message_id, status, participant}', 'true', NULL),
+	(4, 'statuses', 'evidence', 'received_at', '{phone_number_id, message_id, status}', 'true', NULL),
+	(5, 'events', 'events', 'received_at', '{event_id}', 'true', NULL),
+	(6, 'events', 'call_events', 'received_at', '{phone_number_id, call_id, event}', 'true', NULL),
+	(7, 'webhooks', 'webhooks', 'received_at', '{webhook_id}', 't.state = ''filed''', NULL),
+	(8, 'outbox', 'outbox', 'finished_at', '{id}', 't.state IN (''sent'', ''failed'', ''cancelled'', ''expired'')',
+		'DELETE FROM whatsapp.attempts a USING gone g WHERE a.outbox_id = g.id'),
+	(9, 'outbox', 'attempts', 'at', '{attempt_id}', 'NOT EXISTS (SELECT FROM whatsapp.outbox o WHERE o.id = t.outbox_id)', NULL);
+END;
+COMMENT ON FUNCTION whatsapp.prunable() IS 'which rows are pruned: of which kind, in which table, by which column their age is told, their key, which of them (t; $1 is the time before which they must have come), and what goes along (of gone, those that are pruned)';
+
+CREATE FUNCTION whatsapp.prune_rows(place integer, older_than interval, max_rows integer, INOUT after text[],
+	OUT pruned integer, OUT kept integer, OUT next_rows integer)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
+AS $$
+DECLARE
+	before CONSTANT timestamptz := now() - older_than;
+	p record;
+	due text;
+	key_names text;
+	query text;
+	nfound integer;
+	last text[];
+BEGIN
+	SELECT * INTO p FROM whatsapp.prunable() a WHERE a.place = prune_rows.place;
+	-- (rows of one age are found in the order of their ctid, without being sorted)
+	due := format('FROM whatsapp.%I t WHERE t.%I < $1 AND (%s)', p.table_name, p.age, p.condition)
+		|| CASE WHEN after IS NOT NULL THEN format(' AND t.%I >= %L AND (t.%I, t.ctid) > (%L, %L)', p.age, after[1], p.age, after[1], after[2]) ELSE '' END
+		|| format(' ORDER BY t.%I LIMIT $2', p.age);
+	SELECT string_agg(quote_ident(k.name), ', ') INTO key_names FROM unnest(p.key) k (name);
+	query := format('WITH due AS MATERIALIZED (SELECT t.ctid AS place, t.%I AS age, %s %s FOR UPDATE SKIP LOCKED), '
+		'gone AS (DELETE FROM whatsapp.%I t USING due d WHERE %s RETURNING t.*)%s '
+		'SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM gone), '
+		'(SELECT ARRAY[d.age::text, d.place::text] FROM due d ORDER BY d.age DESC, d.place DESC LIMIT 1)',
+		p.age, key_names, due, p.table_name,
+		(SELECT string_agg(format('t.%I = d.%I', k.name, k.name), ' AND ') FROM unnest(p.key) k (name)),
+		coalesce(', along AS (' || p.along || ')', ''));
+
+	kept := 0;
+	BEGIN
+		-- an objection is to be met where it can be dealt with
+		SET CONSTRAINTS ALL IMMEDIATE;
+		EXECUTE query INTO nfound, pruned, last USING before, max_rows;
+		after := coalesce(last, after);
+		next_rows := CASE WHEN nfound = max_rows THEN 2 * max_rows END;
+	EXCEPTION WHEN integrity_constraint_violation OR raise_exception THEN
+		pruned := 0;
+		IF max_rows > 1 THEN
+			-- one of them has to stay; the others need not
+			next_rows := max_rows / 2;
+		ELSE
+			EXECUTE format('SELECT ARRAY[t.%I::text, t.ctid::text] %s FOR UPDATE SKIP LOCKED', p.age, due) INTO after USING before, 1;
+			kept := 1;
+			next_rows := 1;
+		END IF;
+	END;
+	PERFORM whatsapp.count_event('pruned', p.table_name, pruned);
+	PERFORM whatsapp.count_event('kept', p.table_name, kept);
+END $$;
+COMMENT ON FUNCTION whatsapp.prune_rows(integer, interval, integer, text[]) IS 'prunes rows of one table, of whatsapp.prunable(), up to so many after a position, oldest first: all of them, or none if a constraint or a trigger objects. One that is alone and is objected to is kept. Tells the position after that, and how many to take next: fewer if somebody has objected, NULL if there are no more';
+
+CREATE FUNCTION whatsapp.prune_some(place integer, max_rows integer, after text[],
+	OUT next_place integer, OUT next_rows integer, OUT next_after text[], OUT kept integer)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+	older_than interval;
+	p record;
+BEGIN
+	SELECT a.place, whatsapp.retention(a.kind) INTO next_place, older_than
+	FROM whatsapp.prunable() a
+	WHERE a.place >= prune_some.place AND whatsapp.retention(a.kind) IS NOT NULL
+	ORDER BY a.place
+	LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	SELECT * INTO p
+	FROM whatsapp.prune_rows(next_place, older_than, max_rows, CASE WHEN next_place = prune_some.place THEN prune_some.after END);
+	kept := p.kept;
+	next_rows := coalesce(p.next_rows, max_rows);
+	next_after := p.after;
+	IF p.next_rows IS NULL THEN
+		next_place := next_place + 1;
+		next_after := NULL;
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.prune_some(integer, integer, text[]) IS 'for the background worker: prunes some rows that have been kept for as long as the settings say, and tells where to go on; next_place is NULL if that was all';
+
+CREATE FUNCTION whatsapp.prune(what text DEFAULT NULL, older_than interval DEFAULT NULL,
+	OUT table_name text, OUT pruned bigint, OUT kept bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a record;
+	p record;
+	age interval;
+	nrows integer;
+	after text[];
+BEGIN
+	IF what IS NOT NULL AND NOT EXISTS (SELECT FROM whatsapp.prunable() k WHERE k.kind = what) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('"%s" is nothing that is pruned', what),
+			HINT = 'Take messages, statuses, events, outbox or webhooks.';
+	END IF;
+	IF older_than < (CASE WHEN what IN ('outbox', 'webhooks') THEN interval '0' ELSE interval '8 days' END) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'older_than is too short',
+			DETAIL = 'Meta delivers a webhook again for up to 7 days, and what has been pruned by then would come back.',
+			HINT = 'Messages, statuses and events are kept for at least 8 days.';
+	END IF;
+
+	FOR a IN
+		SELECT k.*
+		FROM whatsapp.prunable() k
+		WHERE k.kind = what OR what IS NULL
+		ORDER BY k.place
+	LOOP
+		age := coalesce(older_than, whatsapp.retention(a.kind));
+		CONTINUE WHEN age IS NULL;
+		table_name := a.table_name;
+		pruned := 0;
+		kept := 0;
+		nrows := 1000;
+		after := NULL;
+		WHILE nrows IS NOT NULL LOOP
+			SELECT * INTO p FROM whatsapp.prune_rows(a.place, age, least(nrows, 10000), after);
+			pruned := pruned + p.pruned;
+			kept := kept + p.kept;
+			after := p.after;
+			nrows := p.next_rows;
+		END LOOP;
+		RETURN NEXT;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION whatsapp.prune(text, interval) IS 'prunes what has been kept for longer than that, or for as long as the settings whatsapp.retention_... say if older_than is NULL: messages (with media and reactions), statuses, events (with those of calls), outbox (what is sent, failed, cancelled or expired, with its idempotency keys; by when it came to be so), webhooks (that have been filed), or all of these if what is NULL. Age is counted since arrival. A row that a foreign key or a trigger of yours keeps is skipped and counted as kept; constraints that are deferred are checked at once. The background worker does the same, little by little. Error 22023 for anything else, or if messages, statuses or events would be kept for less than 8 days';
+
+-- What has happened, as numbers.
+
+CREATE FUNCTION whatsapp.counters(OUT counter text, OUT label text, OUT value bigint, OUT since timestamptz, OUT since_what text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'whatsapp_counters';
+COMMENT ON FUNCTION whatsapp.counters() IS 'all counters of this database, from shared memory, for roles that have all numbers; see whatsapp.statistics';
+
+CREATE FUNCTION whatsapp.latency_ranges(OUT latency text, OUT up_to double precision, OUT samples bigint, OUT total double precision, OUT since timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'whatsapp_latency_ranges';
+COMMENT ON FUNCTION whatsapp.latency_ranges() IS 'histograms of the latencies of this database, from shared memory, for roles that have all numbers: how many samples are less than up_to (ms), and not less than that of the range before, of which there are four to each doubling; total is the sum of all samples of that latency (ms)';
+
+CREATE VIEW whatsapp.statistics WITH (security_invoker = true) AS
+SELECT c.counter, c.label, c.value, c.since, c.since_what
+FROM whatsapp.counters() c;
+COMMENT ON VIEW whatsapp.statistics IS 'what has happened in this database, counted. The counters are in memory: they begin anew when the server starts, and after a crash. Without the library in shared_preload_libraries there are none. For roles that have all numbers';
+COMMENT ON COLUMN whatsapp.statistics.counter IS 'webhooks; messages, statuses and events that they brought, duplicates (elements that were there already) and parked ones; attempts to send, by what came of the request, and how many of them were retries; sends, by the state that the row of the outbox came to be in; refusals, by class of error, see whatsapp.error_classes; bytes of webhooks, and of bodies sent and received; rows pruned, and kept by a foreign key or a trigger, by table; and what the background worker does: turns, wakes, reloads, errors';
+COMMENT ON COLUMN whatsapp.statistics.label IS 'of what kind; what has no label of its own is counted as other';
+COMMENT ON COLUMN whatsapp.statistics.value IS 'how many; what is rolled back is not counted, but for webhooks that are refused';
+COMMENT ON COLUMN whatsapp.statistics.since IS 'since when';
+COMMENT ON COLUMN whatsapp.statistics.since_what IS 'what happened then: start (of the server), crash, or reset (by whatsapp.reset_statistics())';
+
+CREATE VIEW whatsapp.latencies WITH (security_invoker = true) AS
+SELECT s.latency, s.samples, s.mean, s.p50, s.p90, s.p99, s.max, s.since
+FROM (
+	SELECT r.latency, sum(r.samples)::bigint AS samples, max(r.total) / sum(r.samples)::double precision AS mean,
+		min(r.up_to) FILTER (WHERE r.so_far >= 0.5 * r.of_all) AS p50,
+		min(r.up_to) FILTER (WHERE r.so_far >= 0.9 * r.of_all) AS p90,
+		min(r.up_to) FILTER (WHERE r.so_far >= 0.99 * r.of_all) AS p99,
+		max(r.up_to) AS max, min(r.since) AS since
+	FROM (
+		SELECT l.*, sum(l.samples) OVER (PARTITION BY l.latency ORDER BY l.up_to) AS so_far,
+			sum(l.samples) OVER (PARTITION BY l.latency) AS of_all
+		FROM whatsapp.latency_ranges() l
+	) r
+	GROUP BY r.latency
+) s;
+COMMENT ON VIEW whatsapp.latencies IS 'how long things take, in ms; see whatsapp.statistics for where that is from';
+COMMENT ON COLUMN whatsapp.latencies.latency IS 'commit_to_wire: from the commit that queued a message, or its send_after, until its body begins to leave, for first attempts; wire_to_answer: from then until Meta''s answer is there; webhook_to_filed: from the time that Meta gives an element (whole seconds) until it is filed';
+COMMENT ON COLUMN whatsapp.latencies.samples IS 'of how many';
+COMMENT ON COLUMN whatsapp.latencies.mean IS 'on average';
+COMMENT ON COLUMN whatsapp.latencies.p50 IS 'what half of them are less than; as are the others of this table, it is up to a quarter too much';
+COMMENT ON COLUMN whatsapp.latencies.p90 IS 'what 90 percent are less than';
+COMMENT ON COLUMN whatsapp.latencies.p99 IS 'what 99 percent are less than';
+COMMENT ON COLUMN whatsapp.latencies.max IS 'what all are less than';
+COMMENT ON COLUMN whatsapp.latencies.since IS 'since when';
+
+CREATE FUNCTION whatsapp.reset_statistics() RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'whatsapp_reset_statistics';
+COMMENT ON FUNCTION whatsapp.reset_statistics() IS 'has whatsapp.statistics and whatsapp.latencies of this database begin anew';
+
 -- What it is doing.
 
 CREATE FUNCTION whatsapp.sender_pid() RETURNS integer
@@ -5853,23 +6104,42 @@ LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_is_preloaded';
 COMMENT ON FUNCTION whatsapp.is_preloaded() IS 'whether the library was there when the server started, so that there can be background workers';
 
+CREATE FUNCTION whatsapp.sender_health(OUT trouble text, OUT mode text, OUT failures integer, OUT next_start timestamptz)
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'whatsapp_sender_health';
+COMMENT ON FUNCTION whatsapp.sender_health() IS 'how it stands with the background worker of this database. trouble: why there is none, NULL if there is one: not preloaded, no launcher, no slot, no worker, barred (some command needs the database to be left by all), failed, starting. mode: what it does on the whole: sending, off (whatsapp.enabled is), outdated (the library in memory is not of the extension''s version), or NULL if there is none. failures: how many have failed, one after the other, and when the next one is started after that';
+
 CREATE FUNCTION whatsapp.why_no_sender() RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	owner pg_roles;
+	database pg_database;
+	health record;
 BEGIN
 	SELECT r.* INTO owner FROM pg_roles r WHERE r.oid = whatsapp.owner();
+	SELECT d.* INTO database FROM pg_database d WHERE d.datname = current_database();
+	SELECT h.* INTO health FROM whatsapp.sender_health() h;
 	RETURN CASE
-		WHEN whatsapp.sender_pid() IS NOT NULL THEN NULL
-		WHEN NOT whatsapp.is_preloaded() THEN 'whatsapp is not in shared_preload_libraries; that takes a restart of the server'
+		WHEN health.trouble IS NULL THEN NULL
+		WHEN health.trouble = 'not preloaded' THEN 'whatsapp is not in shared_preload_libraries; that takes a restart of the server'
 		WHEN pg_is_in_recovery() THEN 'the server is a standby'
 		WHEN NOT has_database_privilege(owner.oid, current_database(), 'CONNECT')
 			THEN format('role %I, which owns the extension, may not connect to the database: GRANT CONNECT', owner.rolname)
 		WHEN NOT owner.rolcanlogin AND current_setting('server_version_num')::integer < 170000
 			THEN format('role %I, which owns the extension, cannot log in: ALTER ROLE ... LOGIN', owner.rolname)
-		ELSE 'it is being started, or cannot be: the server log says why'
+		WHEN database.datistemplate THEN 'the database is a template'
+		WHEN NOT database.datallowconn THEN 'the database lets nobody connect: ALTER DATABASE ... ALLOW_CONNECTIONS'
+		ELSE CASE health.trouble
+			WHEN 'no launcher' THEN 'the background worker that starts the others is not there, for a moment or for good: the server log says why'
+			WHEN 'no slot' THEN 'there are more databases than max_worker_processes; that takes a restart of the server'
+			WHEN 'no worker' THEN 'all max_worker_processes are taken; to have more takes a restart of the server'
+			WHEN 'barred' THEN 'a command that is under way needs the database to be left by all'
+			WHEN 'failed' THEN format('it has failed %s times, and is started again at %s: the server log says why',
+				health.failures, health.next_start::timestamptz(0))
+			ELSE 'it is being started'
+		END
 	END;
 END $$;
 COMMENT ON FUNCTION whatsapp.why_no_sender() IS 'why there is no background worker that sends for this database; NULL if there is one';
@@ -5878,6 +6148,8 @@ CREATE VIEW whatsapp.sender_status WITH (security_invoker = true) AS
 SELECT n.phone_number_id, s.state,
 	CASE s.state
 		WHEN 'no sender' THEN whatsapp.why_no_sender()
+		WHEN 'off' THEN 'whatsapp.enabled is off, in the file or for the database'
+		WHEN 'outdated' THEN 'the server has another version of the library in memory than that of the extension: restart it, or ALTER EXTENSION whatsapp UPDATE'
 		WHEN 'copy' THEN 'the database is a copy of another: if this one is to send, whatsapp.set_access_token()'
 		WHEN 'no access token' THEN 'whatsapp.set_access_token(), or the file with it cannot be read'
 		WHEN 'no app secret' THEN 'appsecret_proof is asked for: whatsapp.set_app_secret()'
@@ -5894,9 +6166,11 @@ SELECT n.phone_number_id, s.state,
 	p.tokens,
 	l.holds
 FROM whatsapp.numbers n
+CROSS JOIN whatsapp.sender_health() m
 CROSS JOIN LATERAL (
 	SELECT CASE
-		WHEN whatsapp.sender_pid() IS NULL THEN 'no sender'
+		WHEN m.mode IS NULL THEN 'no sender'
+		WHEN m.mode IN ('off', 'outdated') THEN m.mode
 		WHEN n.state = 'paused' THEN 'paused'
 		WHEN n.phone_number_id = ANY (whatsapp.copies()) THEN 'copy'
 		WHEN NOT whatsapp.has_access_token(n.phone_number_id) OR n.armed_in IS NULL THEN 'no access token'
@@ -5945,7 +6219,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN whatsapp.sender_paces() p ON p.phone_number_id = n.phone_number_id;
 COMMENT ON VIEW whatsapp.sender_status IS 'what is being sent from each number, and what is not, and why. Nothing is counted for it, so that it may be asked at any time';
 COMMENT ON COLUMN whatsapp.sender_status.phone_number_id IS 'our number';
-COMMENT ON COLUMN whatsapp.sender_status.state IS 'active; or why nothing is sent from it: paused (by somebody), held (because of errors, see holds), no access token, no app secret, copy (it is from a dump, or the database is a copy of another), no sender (no background worker is running for this database)';
+COMMENT ON COLUMN whatsapp.sender_status.state IS 'active; or why nothing is sent from it: paused (by somebody), held (because of errors, see holds), no access token, no app secret, copy (it is from a dump, or the database is a copy of another), off (whatsapp.enabled is), outdated (the server runs another version of the library), no sender (no background worker is running for this database)';
 COMMENT ON COLUMN whatsapp.sender_status.missing IS 'what is missing for it to send; NULL if nothing is';
 COMMENT ON COLUMN whatsapp.sender_status.paused_reason IS 'why it is paused';
 COMMENT ON COLUMN whatsapp.sender_status.paused_until IS 'when it is to go on by itself; NULL for never';
@@ -6127,14 +6401,14 @@ BEGIN
 		('{reader, admin}', 'TABLE', 'SELECT', '{numbers, installation, holds, correspondents, contact_sightings, contact_changes,
 			messages, reactions, media, statuses, call_events, calls, groups, group_participants, templates, user_preferences, events, webhooks,
 			attempts, tallies, changed_lanes, news, evidence, shipped_error_classes, error_class_overrides, error_classes,
-			contacts, contact_identifiers, message_contacts, conversations, inbox, sender_status,
+			contacts, contact_identifiers, message_contacts, conversations, inbox, sender_status, statistics, latencies,
 			template_status_updates, template_quality_updates, template_category_updates, account_alerts, account_updates,
 			account_reviews, business_capability_updates, phone_number_quality_updates, phone_number_name_updates,
 			business_username_updates, security_events, account_settings_updates, flow_events, partner_solution_updates,
 			payment_configuration_updates, handovers, automatic_events, user_actions, tracking_events, webhook_errors,
 			history_chunks, business_app_contacts, payments, role_levels}'),
 		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, copies, has_access_token, has_app_secret, is_preloaded, owner, why_no_sender,
-			sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
+			sender_health, counters, latency_ranges, sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
 			other_form, tenure, phone_holder, is_user_id, contact_key, form_of, contact_ids, find_contact, contact_facts,
 			wants_no_marketing, contact_of, thread, notes, conversation, conversation_state, can_send}'),
 
@@ -6148,7 +6422,7 @@ BEGIN
 			app_secret_is_own, state, paused_reason, paused_until)', '{numbers}'),
 		('{admin}', 'TABLE', 'SELECT (secret_id, kind, phone_number_id, source, name, valid_until, added_at), UPDATE (valid_until)', '{secrets}'),
 		('{admin}', 'TABLE', 'UPDATE (name)', '{contacts}'),
-		('{admin}', 'FUNCTION', 'EXECUTE', '{add_number, set_access_token, set_app_secret, set_verify_token,
+		('{admin}', 'FUNCTION', 'EXECUTE', '{prune, prune_rows, prunable, retention, count_event, reset_statistics, add_number, set_access_token, set_app_secret, set_verify_token,
 			pause_number, resume_number, release_hold, retry, resolve, wake_sender, complain_of_row,
 			add_hook, remove_hook, hook_argument, may_be_hook, ingest_unsigned, replay, sign,
 			opt_out, mark_conversation_read, complain_of_former, forget,

@@ -44,6 +44,12 @@ static WaQuery cancel_row = {
 	.types = {INT8OID},
 };
 
+static WaQuery see_all = {
+	.sql = "SELECT NOT pg_catalog.row_security_active('whatsapp.outbox')"
+	" OR whatsapp.sees_all()",
+	.read_only = true,
+};
+
 static WaQuery see_number = {
 	.sql = "SELECT FROM whatsapp.numbers n"
 	" WHERE n.phone_number_id OPERATOR(pg_catalog.=) $1",
@@ -130,6 +136,19 @@ wa_sees_number(const char *phone_number_id)
 
 	wa_execute(&see_number, &number, NULL);
 	return SPI_processed > 0;
+}
+
+/*
+ * May the caller see all numbers?  The caller of this has called wa_connect().
+ */
+bool
+wa_sees_all(void)
+{
+	bool		isnull;
+
+	wa_execute(&see_all, NULL, NULL);
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, 1, &isnull));
 }
 
 /*

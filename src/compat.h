@@ -23,6 +23,14 @@
 #define JsonActionDone()	return
 #endif
 
+/* 16: there is one function to ask for who owns what */
+#if PG_VERSION_NUM >= 160000
+#define owns_database(database) \
+	object_ownercheck(DatabaseRelationId, database, GetUserId())
+#else
+#define owns_database(database) pg_database_ownercheck(database, GetUserId())
+#endif
+
 /* 16: an error may be returned rather than raised */
 #if PG_VERSION_NUM >= 160000
 #define parse_qualified_name(name)	stringToQualifiedNameList(name, NULL)

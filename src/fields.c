@@ -485,6 +485,9 @@ static const WaComputed message_settled[] =
 	.keeps_losers = true, \
 	.stays = "t.outbox_id IS NOT NULL", \
 	.settled = message_settled, \
+	.counted_as = WA_COUNT_MESSAGES, \
+	.label = "type", \
+	.happened = "sent_at", \
 	.hook = "message", \
 	.content_hook = "message_content", \
 	.content = "NOT whatsapp.is_placeholder(t.element)"
@@ -1399,6 +1402,9 @@ const WaTable wa_fields_tables[] =
 		.best_first = "r.at DESC NULLS LAST, r.element DESC",
 		.on_conflict = LOCK_ONLY,
 		.keeps_losers = true,
+		.counted_as = WA_COUNT_STATUSES,
+		.label = "status",
+		.happened = "at",
 		.hook = "status",
 	},
 	{

@@ -96,6 +96,8 @@ typedef struct HttpTransfer
 	int64		outbox_id;
 	char		nonce[WA_NONCE_LEN + 1];
 	TimestampTz begun_at;
+	TimestampTz due_at;
+	TimestampTz sent_at;		/* or 0 */
 	TimestampTz expires_at;		/* it is not to leave from then on */
 	bool		is_withdrawn;
 	char	   *usages[WA_NUSAGES]; /* malloc'ed, or NULL */
@@ -232,6 +234,7 @@ wa_http_start(const WaRequest *request)
 	transfer->outbox_id = request->outbox_id;
 	strlcpy(transfer->nonce, request->nonce, sizeof(transfer->nonce));
 	transfer->begun_at = GetCurrentTimestamp();
+	transfer->due_at = request->due_at;
 	transfer->expires_at = request->expires_at;
 
 	block_signals();
@@ -669,6 +672,10 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 	memset(reply, 0, sizeof(WaReply));
 	reply->outbox_id = transfer->outbox_id;
 	strlcpy(reply->nonce, transfer->nonce, sizeof(reply->nonce));
+	reply->request_len = transfer->body_read;
+	reply->due_at = transfer->due_at;
+	reply->sent_at = transfer->sent_at;
+	reply->ended_at = GetCurrentTimestamp();
 
 	if (result == CURLE_OK)
 	{
@@ -820,9 +827,12 @@ on_read(char *buffer, size_t size, size_t nitems, void *arg)
 	size_t		len = Min(size * nitems,
 						  transfer->body_len - transfer->body_read);
 
-	if (transfer->body_read == 0 && transfer->expires_at != DT_NOEND &&
-		transfer->expires_at <= GetCurrentTimestamp())
-		return CURL_READFUNC_ABORT;
+	if (transfer->body_read == 0)
+	{
+		transfer->sent_at = GetCurrentTimestamp();
+		if (transfer->expires_at <= transfer->sent_at)
+			return CURL_READFUNC_ABORT;
+	}
 
 	memcpy(buffer, transfer->body + transfer->body_read, len);
 	transfer->body_read += len;

@@ -180,6 +180,7 @@ find_databases(void)
 	MemoryContext oldcontext;
 
 	forget_databases(databases);
+	wa_statistics_forget(databases);
 
 	oldcontext = MemoryContextSwitchTo(launcher_context);
 	foreach(cell, databases)
@@ -228,9 +229,9 @@ list_databases(void)
 }
 
 /*
- * Forget databases that are there no longer, and their slots.  If there has
- * been none for a database that wanted one, forget them all, for it to be
- * looked at again.
+ * Forget databases that are there no longer, or that nobody may connect to, and
+ * their slots, and end their workers.  If there has been no slot for a database
+ * that wanted one, forget them all, for it to be looked at again.
  */
 static void
 forget_databases(const List *databases)
@@ -249,8 +250,12 @@ forget_databases(const List *databases)
 	{
 		WaSlot		slot = wa_shared_look(i);
 
-		if (slot.state == WA_SLOT_WANTED && slot.pid == 0 &&
-			!list_member_oid(databases, slot.database))
+		if (slot.state == WA_SLOT_FREE ||
+			list_member_oid(databases, slot.database))
+			continue;
+		if (slot.pid != 0)
+			wa_shared_stop(i);
+		else if (slot.state == WA_SLOT_WANTED || slot.state == WA_SLOT_FOUND)
 			wa_shared_forget(i);
 	}
 }
@@ -275,6 +280,8 @@ see_to_slots(void)
 
 		if (slot.state == WA_SLOT_PROBING)
 			nprobes++;
+		else if (slot.nbars > 0)
+			continue;
 		else if (slot.state == WA_SLOT_FOUND)
 			start_worker(i, &slot);
 		else if (slot.state == WA_SLOT_WANTED && nprobes < MAX_PROBES &&
@@ -340,6 +347,7 @@ start_worker(int i, const WaSlot *slot)
 	else
 	{
 		my_slots[i].handle = NULL;
+		wa_shared_lacks_worker(i);
 		wa_shared_ended(i);
 		if (!my_slots[i].has_warned)
 			ereport(WARNING,

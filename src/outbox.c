@@ -25,6 +25,24 @@
 
 #include "whatsapp.h"
 
+/* what is known of a database's and the owner's settings when a session begins */
+static WaQuery look_at_terms = {
+	.sql = "SELECT whatsapp.sender_protocol(), pg_catalog.concat_ws(E'\\n', e.oid,"
+	" e.extversion, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',"
+	" s.setdatabase, s.setrole, s.setconfig), E'\\n'"
+	" ORDER BY s.setdatabase, s.setrole)"
+	" FROM pg_catalog.pg_db_role_setting s"
+	" WHERE s.setdatabase OPERATOR(pg_catalog.=) ANY (ARRAY[0::pg_catalog.oid,"
+	" (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname"
+	" OPERATOR(pg_catalog.=) pg_catalog.current_database())])"
+	" AND s.setrole OPERATOR(pg_catalog.=) ANY (ARRAY[0::pg_catalog.oid,"
+	" (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname"
+	" OPERATOR(pg_catalog.=) SESSION_USER)])))"
+	" FROM pg_catalog.pg_extension e"
+	" WHERE e.extname OPERATOR(pg_catalog.=) 'whatsapp'",
+	.read_only = true,
+};
+
 static WaQuery open_numbers = {
 	.sql = "SELECT n.phone_number_id, n.rate FROM whatsapp.open_numbers() n",
 	.read_only = true,
@@ -32,7 +50,7 @@ static WaQuery open_numbers = {
 
 static WaQuery claim_rows = {
 	.sql = "SELECT c.what, c.outbox_id, c.phone_number_id, c.priority, c.nonce,"
-	" c.url, c.access_token, c.body, c.expires_at"
+	" c.url, c.access_token, c.body, c.expires_at, c.attempt, c.due_at"
 	" FROM whatsapp.claim($1, $2, $3, $4, $5, $6, $7) c",
 	.nargs = 7,
 	.types = {INT4OID, BOOLOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
@@ -116,6 +134,18 @@ static TimestampTz get_time(uint64 row, int column);
 static Jsonb *read_json(const char *json, size_t len);
 
 /*
+ * All that a sender depends on and cannot follow while it lives; and which
+ * protocol the extension's functions have.
+ */
+const char *
+wa_outbox_terms(int *protocol)
+{
+	wa_execute(&look_at_terms, NULL, NULL);
+	*protocol = (int) get_int(0, 1);
+	return get_text(0, 2);
+}
+
+/*
  * The numbers that may send now.
  */
 WaOpenNumber *
@@ -194,6 +224,8 @@ wa_outbox_claim(int limit, bool one_by_one, const WaAllowance *allowances,
 			request->access_token = get_text(i, 7);
 			request->body = get_text(i, 8);
 			request->expires_at = get_time(i, 9);
+			request->attempt = (int) get_int(i, 10);
+			request->due_at = get_time(i, 11);
 			claimed->nrequests++;
 		}
 	}
@@ -297,6 +329,15 @@ record_usage(WaReply *const *replies, int nreplies)
 	values[0] = make_array(ids, NULL, n, INT8OID);
 	values[1] = make_array(usages, NULL, n, JSONBOID);
 	wa_execute(&heed_usage, values, NULL);
+}
+
+/*
+ * What an outcome is, to SQL.
+ */
+const char *
+wa_outbox_outcome(WaOutcome outcome)
+{
+	return outcome_names[outcome];
 }
 
 /*

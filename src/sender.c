@@ -27,6 +27,12 @@
  * to stay until the end.  It never waits for that lock, so that DROP EXTENSION
  * is not waited for, either.
  *
+ * What ALTER DATABASE and ALTER ROLE set is only heeded when a session begins,
+ * and ALTER EXTENSION UPDATE may change all that we have planned.  So when one
+ * of them has happened, we claim nothing more, wait for what is under way, and
+ * make room for another sender.  While the extension is of another version
+ * than the library, nothing is done at all.
+ *
  * IDENTIFICATION
  *	  src/sender.c
  *
@@ -125,6 +131,12 @@ int			wa_poll_interval = 1000;
 int			wa_unknown_grace = 300000;
 int			wa_unknown_policy = WA_UNKNOWN_HOLD;
 
+/*
+ * What the functions of the extension that we call expect of us, and we of
+ * them: whatsapp.sender_protocol() has to say the same.
+ */
+#define PROTOCOL	1
+
 /* The outcome of a transfer that is still to be recorded */
 typedef struct SenderReply
 {
@@ -171,6 +183,12 @@ typedef struct SenderTend
 } SenderTend;
 
 static volatile sig_atomic_t end_is_wanted = false;
+static bool change_is_wanted = false;	/* to another sender, once idle, */
+static TimestampTz change_not_after = 0;	/* or from then on */
+static bool terms_are_due = true;
+static TimestampTz terms_not_before = 0;
+static char *known_terms = NULL;	/* in TopMemoryContext */
+static bool is_outdated = false;
 static TimeoutId work_timeout;
 static bool is_known_trouble = false;	/* an error would be no news */
 static Oid	extension_oid = InvalidOid;
@@ -205,6 +223,11 @@ static void on_terminate(SIGNAL_ARGS);
 static void on_work_timeout(void);
 static void heed_signals(void);
 static void take_leave(void);
+static void look_at_terms(void);
+static void terms_in_transaction(void *arg);
+static void want_change(void);
+static bool change_is_possible(void);
+static void show_mode(void);
 static void settle(void);
 static void count_in_transaction(void *arg);
 static void release_in_transaction(void *arg);
@@ -224,12 +247,16 @@ static bool forget(int64 id);
 static int	compare_ids(const void *a, const void *b);
 static void tend(void);
 static void tend_in_transaction(void *arg);
+static void retain(void);
+static void retain_in_transaction(void *arg);
+static bool may_retain(void);
 static bool may_send(void);
 static bool claim_is_possible(void);
 static void something_happened(void);
 static void wait_for_work(void);
 static long time_to_wait(void);
 static void collect_replies(void);
+static void count_reply(const WaReply *reply);
 static SenderWork in_transaction(const char *activity,
 								 void (*work) (void *arg), void *arg);
 static bool extension_is_here(void);
@@ -246,7 +273,9 @@ whatsapp_sender_main(Datum arg)
 	while (!extension_is_gone)
 	{
 		MemoryContextReset(turn_context);
+		wa_count_now(WA_COUNT_SENDER, "turns", 1);
 		heed_signals();
+		look_at_terms();
 		settle();
 		record_replies();
 		if (tend_is_first || tend_at <= GetCurrentTimestamp())
@@ -254,6 +283,7 @@ whatsapp_sender_main(Datum arg)
 		claim_and_start();
 		tend();
 		audit();
+		retain();
 		wait_for_work();
 		collect_replies();
 	}
@@ -335,17 +365,22 @@ on_work_timeout(void)
 }
 
 /*
- * End if we are asked to, without making an error of it; with 1, so that the
- * launcher starts another if the server goes on.
+ * End if we are asked to, without making an error of it.  The launcher starts
+ * another if the server goes on.
  */
 static void
 heed_signals(void)
 {
+	if (change_is_possible())
+	{
+		wa_shared_end_well();
+		end_is_wanted = true;
+	}
 	if (end_is_wanted || ProcDiePending)
 	{
 		ProcDiePending = false;
 		take_leave();
-		proc_exit(1);
+		proc_exit(0);
 	}
 
 	/* there is no query to be cancelled, and nothing to be given up for it */
@@ -356,6 +391,8 @@ heed_signals(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		wa_count_now(WA_COUNT_SENDER, "reloads", 1);
+		wa_retention_restart();
 		something_happened();
 		tend_is_first = true;
 	}
@@ -393,6 +430,81 @@ take_leave(void)
 }
 
 /*
+ * Find out, now and then, whether we are still the sender that is wanted.
+ */
+static void
+look_at_terms(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (terms_are_due && terms_not_before <= now)
+	{
+		in_transaction("looking at settings", terms_in_transaction, NULL);
+		terms_are_due = false;
+		terms_not_before =
+			TimestampTzPlusMilliseconds(now, Min(wa_poll_interval,
+												 MIN_SETTLE_DELAY));
+	}
+	show_mode();
+}
+
+static void
+terms_in_transaction(void *arg)
+{
+	int			protocol;
+	const char *terms = wa_outbox_terms(&protocol);
+
+	if (known_terms == NULL)
+	{
+		known_terms = MemoryContextStrdup(TopMemoryContext, terms);
+		is_outdated = protocol != PROTOCOL;
+		if (is_outdated)
+			ereport(WARNING,
+					(errmsg("nothing is sent: version %s of the library \"whatsapp\" is not made for the extension's version",
+							WHATSAPP_VERSION),
+					 errhint("Execute ALTER EXTENSION whatsapp UPDATE, or restart the server if that has been done.")));
+	}
+	else if (strcmp(terms, known_terms) != 0)
+		want_change();
+}
+
+/*
+ * Have another sender take our place, once nothing is under way.
+ */
+static void
+want_change(void)
+{
+	if (change_is_wanted)
+		return;
+	change_is_wanted = true;
+	change_not_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												   wa_request_timeout);
+}
+
+static bool
+change_is_possible(void)
+{
+	return change_is_wanted &&
+		((wa_http_in_flight() == 0 && replies == NIL) ||
+		 change_not_after <= GetCurrentTimestamp());
+}
+
+/*
+ * Say, to who asks, whether we send.
+ */
+static void
+show_mode(void)
+{
+	static WaSenderMode shown = WA_IS_SENDING;
+	WaSenderMode mode = is_outdated ? WA_IS_OUTDATED :
+	wa_enabled && wa_shared_enabled() ? WA_IS_SENDING : WA_IS_OFF;
+
+	if (mode != shown)
+		wa_shared_show_mode(mode);
+	shown = mode;
+}
+
+/*
  * See to rows that another sender has left behind, and to those of which
  * nobody knows what has become of them: when we start, soon after we were
  * woken, as that may be because of evidence, and now and then.
@@ -402,7 +514,8 @@ settle(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (extension_is_gone || settle_not_before > now || !settle_is_due)
+	if (extension_is_gone || is_outdated || settle_not_before > now ||
+		!settle_is_due)
 		return;
 	if (!is_counted)
 		is_counted = in_transaction("counting", count_in_transaction,
@@ -609,6 +722,13 @@ claim_and_start(void)
 
 		wa_pace_spend(claimed->phone_number_ids[i], claimed->priorities[i],
 					  id, !forget(id));
+
+		/* what has been tried before was late for other reasons */
+		if (claimed->requests[i].attempt > 1)
+		{
+			wa_count_now(WA_COUNT_RETRIES, NULL, 1);
+			claimed->requests[i].due_at = 0;
+		}
 		wa_http_start(&claimed->requests[i]);
 	}
 	remember(claimed->released, claimed->nreleased);
@@ -631,8 +751,15 @@ claim_in_transaction(void *arg)
 	int			nnumbers;
 	int			nallowances;
 
-	/* what is on disk is what is sent, whatever synchronous_commit says */
+	/*
+	 * What is on disk is what is sent, and so it is on that of a synchronous
+	 * standby, whatever synchronous_commit says.
+	 */
 	ForceSyncCommit();
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		(void) set_config_option("synchronous_commit", "on", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+								 false);
 	numbers = wa_outbox_numbers(&nnumbers);
 	wa_pace_open(numbers, nnumbers);
 	allowances = wa_pace_allow(&nallowances);
@@ -810,14 +937,47 @@ audit_in_transaction(void *arg)
 }
 
 /*
+ * Have some rows pruned that have been kept for long enough.
+ */
+static void
+retain(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	SenderWork	work;
+
+	if (wa_retention_next() > start || !may_retain())
+		return;
+	work = in_transaction("pruning", retain_in_transaction, NULL);
+	wa_retention_done(work == WORK_DONE,
+					  TimestampDifferenceMilliseconds(start,
+													  GetCurrentTimestamp()),
+					  after_share(start));
+}
+
+static void
+retain_in_transaction(void *arg)
+{
+	wa_retention_work();
+}
+
+/*
+ * Whether anything is sent or not, what is old goes.
+ */
+static bool
+may_retain(void)
+{
+	return !extension_is_gone && !is_outdated && !change_is_wanted &&
+		!end_is_wanted;
+}
+
+/*
  * Is anything to be sent: on in the file and for the database?  Either can
- * switch us off.
+ * switch us off.  And is it ours to send?
  */
 static bool
 may_send(void)
 {
-	return wa_enabled && wa_shared_enabled() && !extension_is_gone &&
-		!end_is_wanted;
+	return wa_enabled && wa_shared_enabled() && may_retain();
 }
 
 /*
@@ -839,6 +999,7 @@ something_happened(void)
 	claim_is_due = true;
 	rewind_is_due = true;
 	tend_is_due = true;
+	terms_are_due = true;
 	settle_is_due = true;
 	audit_is_due = true;
 	poll_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -854,8 +1015,11 @@ wait_for_work(void)
 {
 	if (extension_is_gone)
 		return;
-	if (wa_http_wait(time_to_wait()) || poll_at <= GetCurrentTimestamp())
-		something_happened();
+	if (wa_http_wait(time_to_wait()))
+		wa_count_now(WA_COUNT_SENDER, "wakes", 1);
+	else if (poll_at > GetCurrentTimestamp())
+		return;
+	something_happened();
 }
 
 static long
@@ -865,7 +1029,13 @@ time_to_wait(void)
 	TimestampTz until = poll_at;
 	ListCell   *cell;
 
-	if (settle_is_due)
+	if (terms_are_due)
+		until = Min(until, terms_not_before);
+	if (change_is_possible())
+		return 0;
+	if (change_is_wanted)
+		until = Min(until, change_not_after);
+	if (settle_is_due && !is_outdated)
 		until = Min(until, settle_not_before);
 	if (claim_is_possible())
 	{
@@ -886,6 +1056,8 @@ time_to_wait(void)
 			until = Min(until, is_before(now, audit_not_before) ?
 						audit_not_before : now);
 	}
+	if (may_retain())
+		until = Min(until, wa_retention_next());
 	foreach(cell, replies)
 		until = Min(until, ((SenderReply *) lfirst(cell))->not_before);
 	return TimestampDifferenceMilliseconds(now, until);
@@ -906,8 +1078,27 @@ collect_replies(void)
 
 		kept->reply = reply;
 		replies = lappend(replies, kept);
+		count_reply(&reply);
 	}
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Count what came of a transfer.
+ */
+static void
+count_reply(const WaReply *reply)
+{
+	wa_count_now(WA_COUNT_ATTEMPTS, wa_outbox_outcome(reply->outcome), 1);
+	wa_count_now(WA_COUNT_BYTES, "sent", reply->request_len);
+	wa_count_now(WA_COUNT_BYTES, "received", reply->body_len);
+	if (reply->request_len > 0 && reply->due_at != 0)
+		wa_count_latency(WA_LATENCY_COMMIT_TO_WIRE,
+						 wa_statistics_commit_of(reply->due_at),
+						 reply->sent_at);
+	if (reply->outcome == WA_ANSWERED)
+		wa_count_latency(WA_LATENCY_WIRE_TO_ANSWER, reply->sent_at,
+						 reply->ended_at);
 }
 
 /*
@@ -954,6 +1145,7 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 			WORK_LOCKED : WORK_FAILED;
 
 		HOLD_INTERRUPTS();
+		wa_count_now(WA_COUNT_SENDER, "errors", 1);
 		MemoryContextSwitchTo(turn_context);
 		if (result == WORK_FAILED && !is_known_trouble)
 			EmitErrorReport();
@@ -1001,8 +1193,8 @@ extension_is_here(void)
 
 /*
  * Should the extension belong to another role by now, be that role until the
- * end of the transaction: we may not touch its tables any more.  And have
- * another sender started, that is that role from the beginning.
+ * end of the transaction: we may not touch its tables any more.  And make room
+ * for another sender, that is that role from the beginning.
  */
 static void
 follow_owner(void)
@@ -1012,6 +1204,5 @@ follow_owner(void)
 	if (owner == GetSessionUserId())
 		return;
 	SetUserIdAndSecContext(owner, SECURITY_LOCAL_USERID_CHANGE);
-	end_is_wanted = true;
-	wa_shared_end_well();
+	want_change();
 }

@@ -18,6 +18,10 @@
  * can see whether the extension is there, and a sender has to know who owns
  * it before it can connect as that role.
  *
+ * Some commands need a database to be left by all, such as DROP DATABASE.  A
+ * backend that is about to execute one bars the slot: the worker is ended, and
+ * there is no other until nobody bars it any more; see databases.c.
+ *
  * Without shared_preload_libraries there is no table, and nobody to wake.
  *
  * IDENTIFICATION
@@ -27,11 +31,17 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "miscadmin.h"
+#include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
 
 #include "whatsapp.h"
 
@@ -46,6 +56,7 @@
 typedef struct SharedState
 {
 	LWLock	   *lock;
+	ConditionVariable ended;	/* a worker has */
 	Latch	   *launcher_latch; /* NULL if there is no launcher */
 	bool		enabled;		/* whatsapp.enabled, to who is in no database */
 	bool		overflow;		/* a database was wanted and had no slot */
@@ -65,6 +76,7 @@ static SharedTokens *shared_tokens = NULL;
 static shmem_request_hook_type prev_shmem_request = NULL;
 static shmem_startup_hook_type prev_shmem_startup = NULL;
 
+static uint32 wait_event = 0;
 static int	my_slot = -1;
 static bool i_am_sender = false;
 
@@ -74,7 +86,9 @@ static Size shared_size(void);
 static Size tokens_size(void);
 static WaSlot *find_slot(Oid database);
 static WaSlot *find_sender(Oid database);
-static bool take_slot(Oid database);
+static WaSlot *find_free_slot(void);
+static WaSlot *take_slot(Oid database);
+static void end_worker(WaSlot *slot);
 static void set_launcher_latch(void);
 static void detach_launcher(int code, Datum arg);
 static void detach_worker(int code, Datum arg);
@@ -132,7 +146,7 @@ wa_shared_wake(Oid database)
 	slot = find_slot(database);
 	if (slot != NULL)
 		slot->asked_again = true;
-	else if (!take_slot(database))
+	else if (take_slot(database) == NULL)
 		shared->overflow = true;
 	set_launcher_latch();
 	LWLockRelease(shared->lock);
@@ -172,7 +186,7 @@ wa_shared_want(Oid database)
 	bool		wanted;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	wanted = find_slot(database) != NULL || take_slot(database);
+	wanted = find_slot(database) != NULL || take_slot(database) != NULL;
 	LWLockRelease(shared->lock);
 	return wanted;
 }
@@ -238,6 +252,7 @@ wa_shared_starting(int i)
 		WA_SLOT_PROBING;
 	slot->asked_again = false;
 	slot->ended_well = false;
+	slot->lacks_worker = false;
 	slot->started_at = GetCurrentTimestamp();
 	LWLockRelease(shared->lock);
 }
@@ -271,14 +286,36 @@ wa_shared_ended(int i)
 }
 
 /*
- * A database is gone.
+ * The worker of a slot could not be started, as there are too many of others.
+ */
+void
+wa_shared_lacks_worker(int i)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[i].lacks_worker = true;
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * A database is gone, or is not for us.
  */
 void
 wa_shared_forget(int i)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (shared->slots[i].pid == 0)
+	if (shared->slots[i].pid == 0 && shared->slots[i].nbars == 0)
 		memset(&shared->slots[i], 0, sizeof(WaSlot));
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * End the worker of a slot, if there is one.
+ */
+void
+wa_shared_stop(int i)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	end_worker(&shared->slots[i]);
 	LWLockRelease(shared->lock);
 }
 
@@ -287,7 +324,8 @@ wa_shared_forget(int i)
  */
 
 /*
- * Begin to be the worker of a slot.  Returns false if there is one already.
+ * Begin to be the worker of a slot.  Returns false if there is one already, or
+ * is to be none.
  * The latch is to be set for a sender's sake only.
  */
 bool
@@ -297,11 +335,14 @@ wa_shared_attach_worker(int i, bool is_sender)
 	bool		attached = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (slot->pid == 0 &&
-		slot->state == (is_sender ? WA_SLOT_STARTED : WA_SLOT_PROBING))
+	if (slot->nbars > 0)
+		slot->ended_well = true;
+	else if (slot->pid == 0 &&
+			 slot->state == (is_sender ? WA_SLOT_STARTED : WA_SLOT_PROBING))
 	{
 		slot->pid = MyProcPid;
 		slot->latch = is_sender ? MyLatch : NULL;
+		slot->mode = WA_IS_SENDING;
 		shared_tokens[i].ntokens = 0;
 		attached = true;
 	}
@@ -350,6 +391,17 @@ wa_shared_end_well(void)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	shared->slots[my_slot].ended_well = true;
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Show what we do on the whole.
+ */
+void
+wa_shared_show_mode(WaSenderMode mode)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[my_slot].mode = mode;
 	LWLockRelease(shared->lock);
 }
 
@@ -425,6 +477,127 @@ wa_shared_see_tokens(Oid database, WaTokens *tokens)
 }
 
 /*
+ * See the slot of a database.  Returns false if it has none.
+ */
+bool
+wa_shared_see_slot(Oid database, WaSlot *slot)
+{
+	WaSlot	   *found;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	found = find_slot(database);
+	if (found != NULL)
+		*slot = *found;
+	LWLockRelease(shared->lock);
+	return found != NULL;
+}
+
+/*
+ * Why has a database that has the extension no sender?
+ */
+WaTrouble
+wa_shared_trouble(Oid database)
+{
+	WaSlot	   *slot;
+	WaTrouble	trouble;
+
+	if (shared == NULL)
+		return WA_NOT_PRELOADED;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->latch != NULL)
+		trouble = WA_NO_TROUBLE;
+	else if (shared->launcher_latch == NULL)
+		trouble = WA_NO_LAUNCHER;
+	else if (slot == NULL)
+		trouble = find_free_slot() == NULL ? WA_NO_SLOT : WA_IS_STARTING;
+	else if (slot->nbars > 0)
+		trouble = WA_IS_BARRED;
+	else if (slot->lacks_worker)
+		trouble = WA_NO_WORKER;
+	else if (slot->failures > 0)
+		trouble = WA_HAS_FAILED;
+	else
+		trouble = WA_IS_STARTING;
+	LWLockRelease(shared->lock);
+	return trouble;
+}
+
+/*
+ * Functions for who needs a database to be left by all
+ */
+
+/*
+ * Have the worker of a database end, and no other started until as many calls
+ * of wa_shared_unbar() have been made.  Returns false if there is no slot to
+ * say so in.
+ */
+bool
+wa_shared_bar(Oid database)
+{
+	WaSlot	   *slot;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot == NULL)
+		slot = take_slot(database);
+	if (slot != NULL)
+	{
+		slot->nbars++;
+		end_worker(slot);
+	}
+	LWLockRelease(shared->lock);
+	return slot != NULL;
+}
+
+void
+wa_shared_unbar(Oid database)
+{
+	WaSlot	   *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot != NULL && slot->nbars > 0)
+		slot->nbars--;
+	set_launcher_latch();
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Wait until the worker of a database has ended.  Returns false if it has not,
+ * after so many ms.
+ */
+bool
+wa_shared_wait_for_end(Oid database, long timeout_ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  timeout_ms);
+	WaSlot		slot;
+	bool		is_running;
+
+	if (wait_event == 0)
+		wait_event = new_wait_event("WhatsappSenderEnd");
+	ConditionVariablePrepareToSleep(&shared->ended);
+	while ((is_running = wa_shared_see_slot(database, &slot) &&
+			slot.pid != 0))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now >= end)
+			break;
+		ConditionVariableTimedSleep(&shared->ended,
+									TimestampDifferenceMilliseconds(now, end),
+									wait_event);
+	}
+	ConditionVariableCancelSleep();
+	return !is_running;
+}
+
+/*
  * Internals
  */
 
@@ -451,6 +624,7 @@ start_shared_memory(void)
 	{
 		memset(shared, 0, shared_size());
 		shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
+		ConditionVariableInit(&shared->ended);
 		shared->nslots = max_worker_processes;
 	}
 	shared_tokens = ShmemInitStruct("whatsapp tokens", tokens_size(), &found);
@@ -496,26 +670,45 @@ find_sender(Oid database)
 	return slot != NULL && slot->latch != NULL ? slot : NULL;
 }
 
-/*
- * Take a free slot for a database.  Returns false if there is none.
- */
-static bool
-take_slot(Oid database)
+static WaSlot *
+find_free_slot(void)
 {
 	for (int i = 0; i < shared->nslots; i++)
 	{
-		WaSlot	   *slot = &shared->slots[i];
-
 		/* a probe that has found nothing may not be quite gone yet */
-		if (slot->state == WA_SLOT_FREE && slot->pid == 0)
-		{
-			memset(slot, 0, sizeof(WaSlot));
-			slot->database = database;
-			slot->state = WA_SLOT_WANTED;
-			return true;
-		}
+		if (shared->slots[i].state == WA_SLOT_FREE && shared->slots[i].pid == 0)
+			return &shared->slots[i];
 	}
-	return false;
+	return NULL;
+}
+
+/*
+ * Take a free slot for a database.  Returns NULL if there is none.
+ */
+static WaSlot *
+take_slot(Oid database)
+{
+	WaSlot	   *slot = find_free_slot();
+
+	if (slot != NULL)
+	{
+		memset(slot, 0, sizeof(WaSlot));
+		slot->database = database;
+		slot->state = WA_SLOT_WANTED;
+	}
+	return slot;
+}
+
+/*
+ * Ask the worker of a slot to end.  It cannot be gone, and its process another,
+ * as for that it has to come by here.
+ */
+static void
+end_worker(WaSlot *slot)
+{
+	slot->ended_well = true;
+	if (slot->pid != 0)
+		kill(slot->pid, SIGTERM);
 }
 
 static void
@@ -541,4 +734,5 @@ detach_worker(int code, Datum arg)
 	shared->slots[my_slot].latch = NULL;
 	set_launcher_latch();
 	LWLockRelease(shared->lock);
+	ConditionVariableBroadcast(&shared->ended);
 }

@@ -18,7 +18,8 @@
  * first, and the other is kept in whatsapp.events.  That takes a query more,
  * but only if a row could not simply be inserted.
  *
- * Hooks are called with the rows that are new, once all of them are there.
+ * Hooks are called with the rows that are new, once all of them are there, and
+ * whoever listens is notified.  Rows of some tables are counted by their kind, in the statistics.
  *
  * The caller has called wa_connect().
  *
@@ -37,9 +38,14 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "whatsapp.h"
+
+/* Meta tries to deliver a webhook for 7 days, in ms */
+#define MAX_DELIVERY_TIME	(8 * 24 * 3600 * 1000)
 
 /* A query for a table: for one row or many, and returning rows or not */
 typedef struct StoreForm
@@ -116,6 +122,12 @@ static List *store_many(WaStore *store, int t, const WaRows *rows,
 static List *store_with(WaStore *store, int t, bool one, int nrows,
 						Datum *values, const char *nulls, uint64 *nstored,
 						List *calls);
+static bool is_awaited(const char *hook);
+static void count_new(const WaTable *table, const StoreTable *queries,
+					  const Datum *values, const char *nulls);
+static void count_returned(const WaTable *table);
+static void count_row(const WaTable *table, const char *label, bool is_known,
+					  TimestampTz happened);
 static void make_arrays(WaStore *store, int t, const WaRows *rows,
 						Datum *arrays);
 static List *append_calls(List *calls, int t, const WaTable *table);
@@ -143,6 +155,7 @@ static void append_key(StringInfo sql, const WaTable *table,
 					   const char *prefix);
 static void append_source(StringInfo sql, const WaTable *table,
 						  StoreForm form);
+static int	count_names(const char *names);
 static bool is_listed_before(const WaTable *table, int i);
 
 /*
@@ -238,17 +251,23 @@ store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
 	StoreForm	form = {.one = one};
 	WaQuery    *query;
 
-	form.returning = wa_hooks_listen(table->hook);
+	/* of several rows it has to be said which are new, to count them */
+	form.returning = is_awaited(table->hook) || (table->label && !one);
 	query = &queries->insert[one][form.returning];
 	prepare_query(store, table, form, query, write_insert);
 	wa_execute(query, values, nulls);
 	*nstored = SPI_processed;
-	if (form.returning)
+	if (table->label && form.returning)
+		count_returned(table);
+	else if (table->label && *nstored > 0)
+		count_new(table, queries, values, nulls);
+	if (is_awaited(table->hook))
 		calls = append_calls(calls, t, table);
 
 	if (*nstored < nrows && table->keeps_losers)
 	{
-		form.returning |= wa_hooks_listen(table->content_hook);
+		form.returning = is_awaited(table->hook) ||
+			is_awaited(table->content_hook);
 		query = &queries->settle[one][form.returning];
 		prepare_query(store, table, form, query, write_settle);
 		wa_execute(query, values, nulls);
@@ -257,6 +276,78 @@ store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
 			calls = append_calls(calls, t, table);
 	}
 	return calls;
+}
+
+/*
+ * Does anybody want to be told of rows, by a hook or NOTIFY?
+ */
+static bool
+is_awaited(const char *hook)
+{
+	return hook != NULL && (wa_notify_wanted || wa_hooks_listen(hook));
+}
+
+/*
+ * Count the row that was given as parameters.
+ */
+static void
+count_new(const WaTable *table, const StoreTable *queries, const Datum *values,
+		  const char *nulls)
+{
+	const char *label = NULL;
+	bool		is_known = false;
+	TimestampTz happened = 0;
+
+	for (int i = 0; i < queries->nparams; i++)
+	{
+		const char *name = table->columns[queries->params[i]].name;
+
+		if (nulls[i] == 'n')
+			continue;
+		if (strcmp(name, table->label) == 0)
+			label = TextDatumGetCString(values[i]);
+		else if (strcmp(name, table->happened) == 0)
+		{
+			is_known = true;
+			happened = DatumGetTimestampTz(values[i]);
+		}
+	}
+	count_row(table, label, is_known, happened);
+}
+
+/*
+ * Count the rows that an INSERT has returned.
+ */
+static void
+count_returned(const WaTable *table)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		Datum		happened = SPI_getbinval(tuple, desc, desc->natts, &isnull);
+
+		count_row(table, SPI_getvalue(tuple, desc, desc->natts - 1), !isnull,
+				  DatumGetTimestampTz(happened));
+	}
+}
+
+/*
+ * Count a row, and how long it took from when it happened until it is here.
+ * What is older than Meta tries to deliver is none that was under way.
+ */
+static void
+count_row(const WaTable *table, const char *label, bool is_known,
+		  TimestampTz happened)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	wa_count(table->counted_as, label, 1);
+	if (is_known &&
+		!TimestampDifferenceExceeds(happened, now, MAX_DELIVERY_TIME))
+		wa_count_latency(WA_LATENCY_WEBHOOK_TO_FILED, happened, now);
 }
 
 /*
@@ -305,14 +396,14 @@ append_calls(List *calls, int t, const WaTable *table)
 		if (what == NULL)
 			continue;
 		hook = strcmp(what, "new") == 0 ? table->hook : table->content_hook;
-		if (!wa_hooks_listen(hook))
+		if (!is_awaited(hook))
 			continue;
 
 		call = palloc(sizeof(StoreCall));
 		call->table = t;
 		call->hook = hook;
 		call->ord = list_length(calls);
-		call->nkeys = Min(desc->natts - 1, WA_MAX_KEYS);
+		call->nkeys = count_names(table->key);
 		call->words = hook;
 		for (int k = 0; k < call->nkeys; k++)
 		{
@@ -383,6 +474,11 @@ call_hook(WaStore *store, StoreCall *call)
 {
 	WaQuery    *look = &store->queries[call->table].look;
 
+	if (wa_notify_wanted)
+		wa_notify(call->hook, store->tables[call->table].key, call->keys,
+				  call->types);
+	if (!wa_hooks_listen(call->hook))
+		return;
 	if (look->sql == NULL)
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(store->context);
@@ -526,6 +622,9 @@ write_insert(const WaTable *table, StoreForm form)
 	{
 		appendStringInfoString(&sql, " RETURNING 'new', ");
 		append_key(&sql, table, "t.");
+		if (table->label)
+			appendStringInfo(&sql, ", t.%s, t.%s", table->label,
+							 table->happened);
 	}
 	return sql.data;
 }
@@ -783,6 +882,19 @@ append_source(StringInfo sql, const WaTable *table, StoreForm form)
 	appendStringInfoString(sql, form.numbered ? ", ord)" : ")");
 	if (table->where != NULL)
 		appendStringInfo(sql, " WHERE %s", table->where);
+}
+
+/*
+ * How many names are there in a list?
+ */
+static int
+count_names(const char *names)
+{
+	int			n = 1;
+
+	for (; *names != '\0'; names++)
+		n += *names == ',';
+	return n;
 }
 
 static bool

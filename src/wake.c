@@ -19,6 +19,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "whatsapp.h"
 
@@ -91,7 +92,11 @@ on_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			if (wake_at_commit)
+			{
+				wa_statistics_note_commit(GetCurrentTransactionStartTimestamp(),
+										  GetCurrentTimestamp());
 				wa_shared_wake(MyDatabaseId);
+			}
 			wake_at_commit = false;
 			break;
 

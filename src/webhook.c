@@ -376,12 +376,14 @@ read_signed(Webhook *webhook, const char *signature)
 	{
 		webhook->filed.http_status = WA_HTTP_TOO_LARGE;
 		webhook->filed.error = "webhook body is too large";
+		wa_count_now(WA_COUNT_WEBHOOKS, "refused", 1);
 	}
 	else if ((webhook->signer = wa_find_signer(webhook->body, webhook->len,
 											   signature)) == NULL)
 	{
 		webhook->filed.http_status = WA_HTTP_UNAUTHORIZED;
 		webhook->filed.error = "webhook signature does not match";
+		wa_count_now(WA_COUNT_WEBHOOKS, "refused", 1);
 	}
 	else
 		read_webhook(webhook);
@@ -393,6 +395,7 @@ read_signed(Webhook *webhook, const char *signature)
 static void
 read_webhook(Webhook *webhook)
 {
+	wa_count(WA_COUNT_BYTES, "webhooks", webhook->len);
 	webhook->filed.http_status = WA_HTTP_OK;
 	webhook->document = wa_document_read(webhook->body, webhook->len,
 										 &webhook->remark);
@@ -400,6 +403,7 @@ read_webhook(Webhook *webhook)
 	{
 		webhook->filed.unreadable = 1;
 		webhook->filed.error = webhook->remark;
+		wa_count(WA_COUNT_WEBHOOKS, "unreadable", 1);
 	}
 }
 
@@ -610,6 +614,7 @@ file_document(Jsonb *document, WaSigner *signer, bool deferred_is_ours)
 	bool		check;
 	ErrorData  *error;
 
+	wa_count(WA_COUNT_WEBHOOKS, "filed", 1);
 	rows = shred_document(&document, &kind);
 	nstored = palloc(sizeof(uint64) * kind->ntables);
 	check = deferred_is_ours &&
@@ -695,8 +700,12 @@ count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
 		else if (strcmp(table->name, "statuses") == 0)
 			filed->statuses += nstored[t];
 		else
+		{
 			filed->events += nstored[t];
+			wa_count(WA_COUNT_EVENTS, NULL, nstored[t]);
+		}
 		filed->duplicates += rows[t].nrows - nstored[t];
+		wa_count(WA_COUNT_DUPLICATES, NULL, rows[t].nrows - nstored[t]);
 	}
 }
 
@@ -971,6 +980,7 @@ park(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
 	Jsonb	  **parts = wa_prune_cut_out(wa_shredder_root(kind->shredder),
 										 document, cuts, nelements);
 
+	wa_count(WA_COUNT_PARKED, NULL, nelements);
 	for (int i = 0; i < nelements; i++)
 	{
 		const Datum *time = NULL;

@@ -29,6 +29,8 @@
 #define GRAPH_URL	"https://graph.facebook.com"
 #define API_VERSION "v25.0"
 
+#define MIN_RETENTION	(8 * 24 * 60)	/* minutes */
+
 MODULE_MAGIC("whatsapp", WHATSAPP_VERSION);
 
 /* Settings: whatsapp.api_version, graph_url and max_attempts */
@@ -52,6 +54,7 @@ static const struct config_enum_entry unknown_policy_options[] = {
 static void define_settings(void);
 static bool check_api_version(char **newval, void **extra, GucSource source);
 static bool check_graph_url(char **newval, void **extra, GucSource source);
+static bool check_retention(int *newval, void **extra, GucSource source);
 
 PG_FUNCTION_INFO_V1(whatsapp_graph_endpoint);
 PG_FUNCTION_INFO_V1(whatsapp_max_attempts);
@@ -64,7 +67,9 @@ _PG_init(void)
 	/* pg_upgrade's servers send nothing */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
+	wa_statistics_init();
 	wa_shared_init();
+	wa_databases_init();
 	wa_launcher_register();
 }
 
@@ -148,6 +153,12 @@ define_settings(void)
 							&wa_max_in_flight, 256, 1, 100000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 
+	DefineCustomBoolVariable("whatsapp.notify",
+							 "Whether NOTIFY tells of what webhooks bring.",
+							 "The channel is \"whatsapp\". Commits wait for each other then.",
+							 &wa_notify_wanted, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
 	DefineCustomIntVariable("whatsapp.poll_interval",
 							"How long the sender waits before it looks for messages without having been woken.",
 							NULL,
@@ -159,6 +170,36 @@ define_settings(void)
 							"Whether a message that was not has arrived is unknown.",
 							&wa_request_timeout, 30000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.retention_events",
+							"How long events that webhooks have told of are kept.",
+							"0 for ever.",
+							&wa_retention_events, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, check_retention, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.retention_messages",
+							"How long messages, their media and reactions are kept.",
+							"0 for ever.",
+							&wa_retention_messages, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, check_retention, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.retention_outbox",
+							"How long rows of the outbox, once it is known what came of them are kept.",
+							"0 for ever.",
+							&wa_retention_outbox, 30 * 24 * 60, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.retention_statuses",
+							"How long statuses of messages are kept.",
+							"0 for ever.",
+							&wa_retention_statuses, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, check_retention, NULL, NULL);
+
+	DefineCustomIntVariable("whatsapp.retention_webhooks",
+							"How long webhooks in whatsapp.webhooks, if all of them could be filed are kept.",
+							"0 for ever.",
+							&wa_retention_webhooks, 30 * 24 * 60, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
 
 	DefineCustomStringVariable("whatsapp.secret_directory",
 							   "Directory of files that secrets are read from.",
@@ -210,5 +251,17 @@ check_graph_url(char **newval, void **extra, GucSource source)
 	if (strncmp(url, "https://", 8) == 0 || strncmp(url, "http://", 7) == 0)
 		return true;
 	GUC_check_errdetail("The URL must begin with \"https://\", or for tests with \"http://\".");
+	return false;
+}
+
+/*
+ * Meta delivers a webhook again for 7 days, and what is in it would come back.
+ */
+static bool
+check_retention(int *newval, void **extra, GucSource source)
+{
+	if (*newval == 0 || *newval >= MIN_RETENTION)
+		return true;
+	GUC_check_errdetail("It must be 0 or at least 8 days, as Meta delivers a webhook again for up to 7 days.");
 	return false;
 }

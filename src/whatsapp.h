@@ -31,6 +31,27 @@
 #include "utils/jsonb.h"
 
 /*
+ * What is counted; see statistics.c.
+ */
+typedef enum WaCount
+{
+	WA_COUNT_WEBHOOKS,
+	WA_COUNT_MESSAGES,
+	WA_COUNT_STATUSES,
+	WA_COUNT_EVENTS,
+	WA_COUNT_DUPLICATES,
+	WA_COUNT_PARKED,
+	WA_COUNT_ATTEMPTS,
+	WA_COUNT_RETRIES,
+	WA_COUNT_SENDS,
+	WA_COUNT_REFUSALS,
+	WA_COUNT_BYTES,
+	WA_COUNT_PRUNED,
+	WA_COUNT_KEPT,
+	WA_COUNT_SENDER
+} WaCount;
+
+/*
  * How a JSON document becomes rows; see shred.c.
  */
 typedef enum WaType
@@ -106,6 +127,14 @@ typedef struct WaTable
 	const char *stays;			/* of a row t there: it is best in any case */
 	const WaComputed *settled;	/* columns that a better row w does not simply
 								 * take over from a row t there, or NULL */
+
+	/*
+	 * if its new rows are counted one by one, the columns that say of what
+	 * kind each is, and when it happened; or NULL
+	 */
+	const char *label;
+	const char *happened;
+	WaCount		counted_as;
 
 	/* the hooks that are called for rows that are new, or NULL; */
 	const char *hook;
@@ -198,6 +227,10 @@ typedef struct WaReply
 	char	   *usages[WA_NUSAGES]; /* malloc'ed: what the server says about
 									 * how much of its limits is used; or NULL */
 	char	   *error;			/* malloc'ed; NULL if there was an answer */
+	size_t		request_len;	/* of the body, as far as it has left */
+	TimestampTz due_at;			/* as in the request */
+	TimestampTz sent_at;		/* when its body began to leave, or 0, */
+	TimestampTz ended_at;		/* and when there was this outcome */
 } WaReply;
 
 typedef struct WaRequest
@@ -208,6 +241,8 @@ typedef struct WaRequest
 	const char *access_token;
 	const char *body;
 	TimestampTz expires_at;		/* not to leave from then on; or DT_NOEND */
+	int			attempt;		/* from 1 */
+	TimestampTz due_at;			/* since when it could have left */
 } WaRequest;
 
 /*
@@ -302,6 +337,14 @@ typedef enum WaSlotState
 	WA_SLOT_STARTED				/* it has a sender, unless that has failed */
 } WaSlotState;
 
+/* What a sender does on the whole */
+typedef enum WaSenderMode
+{
+	WA_IS_SENDING,
+	WA_IS_OFF,					/* whatsapp.enabled is */
+	WA_IS_OUTDATED				/* the library, or the extension */
+} WaSenderMode;
+
 typedef struct WaSlot
 {
 	WaSlotState state;
@@ -311,10 +354,26 @@ typedef struct WaSlot
 	Latch	   *latch;			/* of the sender, NULL if not running */
 	bool		asked_again;	/* while it was being looked at */
 	bool		ended_well;		/* the worker meant to end */
+	bool		lacks_worker;	/* none could be registered */
+	int			nbars;			/* sessions that want it to be left alone */
 	int			failures;		/* of workers, one after the other */
 	TimestampTz started_at;
 	TimestampTz not_before;		/* when to start the next one */
+	WaSenderMode mode;
 } WaSlot;
+
+/* The result of wa_shared_trouble(): why a database has no sender */
+typedef enum WaTrouble
+{
+	WA_NO_TROUBLE,				/* it has one */
+	WA_NOT_PRELOADED,
+	WA_NO_LAUNCHER,
+	WA_NO_SLOT,					/* more databases than we have slots for */
+	WA_NO_WORKER,				/* more workers than the server has slots for */
+	WA_IS_BARRED,
+	WA_HAS_FAILED,				/* and will be tried again */
+	WA_IS_STARTING
+} WaTrouble;
 
 /* What happened to a socket */
 #define WA_MAX_SOCKET_EVENTS	64
@@ -333,6 +392,20 @@ typedef struct WaCut
 	JsonbContainer *object;
 	Jsonb	   *instead;		/* of it, if not NULL */
 } WaCut;
+
+typedef enum WaLatency
+{
+	WA_LATENCY_COMMIT_TO_WIRE,
+	WA_LATENCY_WIRE_TO_ANSWER,
+	WA_LATENCY_WEBHOOK_TO_FILED
+} WaLatency;
+
+typedef enum WaSince
+{
+	WA_SINCE_START,				/* of the server */
+	WA_SINCE_CRASH,				/* of one of its processes */
+	WA_SINCE_RESET
+} WaSince;
 
 typedef struct WaShredder WaShredder;
 typedef struct WaSigner WaSigner;
@@ -394,6 +467,18 @@ extern void wa_execute_latest(WaQuery *query);
 /* in behalf.c */
 extern Oid	wa_owner(void);
 extern bool wa_sees_number(const char *phone_number_id);
+extern bool wa_sees_all(void);
+
+/* in statistics.c */
+extern void wa_statistics_init(void);
+extern void wa_count(WaCount what, const char *label, uint64 n);
+extern void wa_count_now(WaCount what, const char *label, uint64 n);
+extern void wa_count_latency(WaLatency what, TimestampTz from,
+							 TimestampTz until);
+extern void wa_statistics_note_commit(TimestampTz begun_at,
+									  TimestampTz committed_at);
+extern TimestampTz wa_statistics_commit_of(TimestampTz begun_at);
+extern void wa_statistics_forget(const List *databases);
 
 /* in update.c */
 
@@ -401,6 +486,12 @@ extern bool wa_sees_number(const char *phone_number_id);
 extern bool wa_hooks_exist(void);
 extern bool wa_hooks_listen(const char *event);
 extern void wa_hooks_call(const char *event, Oid row_type, Datum row);
+
+/* in notify.c */
+extern bool wa_notify_wanted;
+
+extern void wa_notify(const char *event, const char *names, const Datum *keys,
+					  const Oid *types);
 
 /* in store.c */
 extern WaStore *wa_store_create(const WaTable *tables, int ntables);
@@ -502,14 +593,25 @@ extern bool wa_shared_enabled(void);
 extern WaSlot wa_shared_look(int i);
 extern void wa_shared_starting(int i);
 extern void wa_shared_ended(int i);
+extern void wa_shared_lacks_worker(int i);
 extern void wa_shared_forget(int i);
+extern void wa_shared_stop(int i);
 extern bool wa_shared_attach_worker(int i, bool is_sender);
 extern void wa_shared_report_owner(Oid owner);
 extern void wa_shared_end_well(void);
+extern void wa_shared_show_mode(WaSenderMode mode);
 extern void wa_shared_show_tokens(const WaTokens *tokens, int ntokens);
 extern bool wa_shared_is_sender(void);
 extern pid_t wa_shared_sender_pid(Oid database);
 extern int	wa_shared_see_tokens(Oid database, WaTokens *tokens);
+extern bool wa_shared_see_slot(Oid database, WaSlot *slot);
+extern WaTrouble wa_shared_trouble(Oid database);
+extern bool wa_shared_bar(Oid database);
+extern void wa_shared_unbar(Oid database);
+extern bool wa_shared_wait_for_end(Oid database, long timeout_ms);
+
+/* in databases.c */
+extern void wa_databases_init(void);
 
 /* in wake.c */
 
@@ -532,6 +634,7 @@ typedef enum WaUnknownPolicy
 	WA_UNKNOWN_FAIL
 } WaUnknownPolicy;
 
+extern const char *wa_outbox_terms(int *protocol);
 extern WaOpenNumber *wa_outbox_numbers(int *nnumbers);
 extern void wa_outbox_claim(int limit, bool one_by_one,
 							const WaAllowance *allowances, int nallowances,
@@ -539,6 +642,7 @@ extern void wa_outbox_claim(int limit, bool one_by_one,
 							WaClaimed *claimed);
 extern int64 *wa_outbox_record(WaReply *const *replies, int nreplies,
 							   bool *is_left, int *nreleased);
+extern const char *wa_outbox_outcome(WaOutcome outcome);
 extern void wa_outbox_count(void);
 extern int64 *wa_outbox_tend(int limit, int *nreleased, TimestampTz *next);
 extern void wa_outbox_audit(int limit, char **phone_number_id,
@@ -546,6 +650,18 @@ extern void wa_outbox_audit(int limit, char **phone_number_id,
 extern int64 *wa_outbox_withdraw(const int64 *ids, int nids, int *nwithdrawn);
 extern void wa_outbox_release(const int64 *in_flight, int nin_flight);
 extern void wa_outbox_settle(int grace, WaUnknownPolicy policy);
+
+/* in retention.c */
+extern int	wa_retention_events;
+extern int	wa_retention_messages;
+extern int	wa_retention_outbox;
+extern int	wa_retention_statuses;
+extern int	wa_retention_webhooks;
+
+extern TimestampTz wa_retention_next(void);
+extern void wa_retention_restart(void);
+extern void wa_retention_work(void);
+extern void wa_retention_done(bool is_done, long took, TimestampTz next);
 
 /* in sender.c */
 extern bool wa_enabled;

@@ -4375,6 +4375,8 @@ DECLARE
 	nrows integer;
 	row_id bigint;
 	objection text;
+	first_objection text;
+	nobjected integer := 0;
 	is_any_claimed boolean := false;
 BEGIN
 	-- an objection is to be met where it can be dealt with
@@ -4420,14 +4422,21 @@ BEGIN
 					-- it cannot even be changed to wait, so it will be met again
 					unchangeable := unchangeable || row_id;
 				END;
-				RAISE WARNING USING
-					MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, objection),
-					HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+				nobjected := nobjected + 1;
+				IF nobjected = 1 THEN
+					first_objection := format('outbox row %s cannot be sent for now: %s', row_id, objection);
+				END IF;
 			END;
 		END LOOP;
 		-- what is behind them is not to wait for them, but there is an end to it
 		EXIT WHEN is_any_claimed OR due = '{}' OR cardinality(unchangeable) >= 10000;
 	END LOOP;
+	IF nobjected > 0 THEN
+		RAISE WARNING USING
+			MESSAGE = first_objection,
+			DETAIL = format('So it is with %s rows.', nobjected),
+			HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+	END IF;
 END $$;
 COMMENT ON FUNCTION whatsapp.claim(integer, boolean, text[], integer[], integer[], bigint[], bigint[]) IS 'for the background worker: takes up to so many rows that may leave now, of each number up to so many, all at once or each by itself. What tells what became of a row: send, and how; moved, as it may not leave after all; released, of others that may leave instead';
 
@@ -4542,7 +4551,7 @@ BEGIN
 		ORDER BY n.phone_number_id, s.secret_id DESC
 	)
 	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce, a.url, a.access_token, whatsapp.request_body(c)::text, c.expires_at,
-		c.attempts, greatest(c.created_at, c.send_after)
+		c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
 	FROM whatsapp.outbox c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
 	WHERE c.id = ANY (claimed)
@@ -5918,15 +5927,21 @@ BEGIN
 		(SELECT string_agg(format('t.%I = d.%I', k.name, k.name), ' AND ') FROM unnest(p.key) k (name)),
 		coalesce(', along AS (' || p.along || ')', ''));
 
-	kept := 0;
 	BEGIN
 		-- an objection is to be met where it can be dealt with
 		SET CONSTRAINTS ALL IMMEDIATE;
 		EXECUTE query INTO nfound, pruned, last USING before, max_rows;
+		-- a trigger may have kept one, and not said so
+		kept := nfound - pruned;
 		after := coalesce(last, after);
 		next_rows := CASE WHEN nfound = max_rows THEN 2 * max_rows END;
-	EXCEPTION WHEN integrity_constraint_violation OR raise_exception THEN
+	EXCEPTION WHEN OTHERS THEN
+		-- what passes is for another time
+		IF left(SQLSTATE, 2) IN ('25', '40', '53', '57', '58', 'XX') OR SQLSTATE = '55P03' THEN
+			RAISE;
+		END IF;
 		pruned := 0;
+		kept := 0;
 		IF max_rows > 1 THEN
 			-- one of them has to stay; the others need not
 			next_rows := max_rows / 2;

@@ -66,6 +66,7 @@ static void start_launcher(void);
 static void find_databases(void);
 static List *list_databases(void);
 static void forget_databases(const List *databases);
+static void notice_ended(void);
 static void see_to_slots(void);
 static bool has_ended(int i, const WaSlot *slot);
 static void start_worker(int i, const WaSlot *slot);
@@ -113,6 +114,7 @@ whatsapp_launcher_main(Datum arg)
 
 		MemoryContextReset(turn_context);
 		wa_shared_enable(wa_enabled);
+		notice_ended();
 		find_databases();
 		see_to_slots();
 
@@ -261,7 +263,22 @@ forget_databases(const List *databases)
 }
 
 /*
- * Start what is to be started, and notice what has ended.
+ * Notice which workers have ended.
+ */
+static void
+notice_ended(void)
+{
+	for (int i = 0; i < wa_shared_nslots(); i++)
+	{
+		WaSlot		slot = wa_shared_look(i);
+
+		if (has_ended(i, &slot))
+			wa_shared_ended(i);
+	}
+}
+
+/*
+ * Start what is to be started.
  */
 static void
 see_to_slots(void)
@@ -271,12 +288,6 @@ see_to_slots(void)
 	for (int i = 0; i < wa_shared_nslots(); i++)
 	{
 		WaSlot		slot = wa_shared_look(i);
-
-		if (has_ended(i, &slot))
-		{
-			wa_shared_ended(i);
-			slot = wa_shared_look(i);
-		}
 
 		if (slot.state == WA_SLOT_PROBING)
 			nprobes++;

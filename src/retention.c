@@ -76,6 +76,7 @@ static Datum after = (Datum) 0; /* up to there it is done; or 0 */
 static int	max_rows = FIRST_ROWS;
 static int64 nkept = 0;
 static bool is_through = false; /* once more */
+static long took = 0;			/* it, the last time, but for the commit; ms */
 static TimestampTz not_before = 0;
 
 static void remember(Datum position, bool isnull);
@@ -139,10 +140,12 @@ wa_retention_work(void)
 	};
 	HeapTuple	tuple;
 	TupleDesc	desc;
+	TimestampTz start = GetCurrentTimestamp();
 	bool		isnull;
 	Datum		value;
 
 	wa_execute(&prune_some, values, after == (Datum) 0 ? "  n" : NULL);
+	took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
 	tuple = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 
@@ -159,11 +162,11 @@ wa_retention_work(void)
 }
 
 /*
- * It took so long (ms), or was not possible.  Goes on at the given time, unless
- * there is reason to wait for longer.
+ * It is done, or was not possible.  Goes on at the given time, unless there is
+ * reason to wait for longer.
  */
 void
-wa_retention_done(bool is_done, long took, TimestampTz next)
+wa_retention_done(bool is_done, TimestampTz next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 

@@ -42,6 +42,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "libpq/pqsignal.h"
@@ -108,6 +109,9 @@
  */
 #define MAX_FAREWELL	1000
 #define MAX_WORK		2000
+
+/* That nothing can be sent is said at most every so many ms */
+#define TROUBLE_DELAY	60000
 
 /*
  * Replies that cannot be recorded yet do not count as in flight, but there is
@@ -182,6 +186,7 @@ typedef struct SenderTend
 	TimestampTz next;
 } SenderTend;
 
+static char *database_name = NULL;
 static volatile sig_atomic_t end_is_wanted = false;
 static bool change_is_wanted = false;	/* to another sender, once idle, */
 static TimestampTz change_not_after = 0;	/* or from then on */
@@ -189,6 +194,7 @@ static bool terms_are_due = true;
 static TimestampTz terms_not_before = 0;
 static char *known_terms = NULL;	/* in TopMemoryContext */
 static bool is_outdated = false;
+static volatile sig_atomic_t is_cancelled = false;	/* since the claim */
 static TimeoutId work_timeout;
 static bool is_known_trouble = false;	/* an error would be no news */
 static Oid	extension_oid = InvalidOid;
@@ -220,6 +226,8 @@ static TimestampTz settle_not_before = 0;
 
 static void start_sender(int slot);
 static void on_terminate(SIGNAL_ARGS);
+static void name_database(void *arg);
+static void on_cancel(SIGNAL_ARGS);
 static void on_work_timeout(void);
 static void heed_signals(void);
 static void take_leave(void);
@@ -233,7 +241,7 @@ static void count_in_transaction(void *arg);
 static void release_in_transaction(void *arg);
 static void settle_in_transaction(void *arg);
 static void record_replies(void);
-static SenderWork record_batch(List *batch);
+static SenderWork record_batch(List *list, bool is_known);
 static void record_in_transaction(void *arg);
 static void postpone(SenderReply *reply);
 static void claim_and_start(void);
@@ -257,6 +265,7 @@ static void wait_for_work(void);
 static long time_to_wait(void);
 static void collect_replies(void);
 static void count_reply(const WaReply *reply);
+static void tell_of_trouble(const WaReply *reply);
 static SenderWork in_transaction(const char *activity,
 								 void (*work) (void *arg), void *arg);
 static bool extension_is_here(void);
@@ -268,7 +277,13 @@ static void follow_owner(void);
 void
 whatsapp_sender_main(Datum arg)
 {
+	ErrorContextCallback callback = {
+		.callback = name_database,
+		.previous = error_context_stack
+	};
+
 	start_sender(DatumGetInt32(arg));
+	error_context_stack = &callback;
 
 	while (!extension_is_gone)
 	{
@@ -307,6 +322,10 @@ start_sender(int slot)
 	BackgroundWorkerInitializeConnectionByOid(me.database, me.owner,
 											  CONNECT_AS_ANY_ROLE);
 	pgstat_report_appname("whatsapp sender");
+	StartTransactionCommand();
+	database_name = MemoryContextStrdup(TopMemoryContext,
+										get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
 
 	/* names are qualified all the same; this is for those of operators */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
@@ -334,6 +353,27 @@ start_sender(int slot)
 	wa_http_init();
 	work_timeout = RegisterTimeout(USER_TIMEOUT, on_work_timeout);
 	pqsignal(SIGTERM, on_terminate);
+	pqsignal(SIGINT, on_cancel);
+}
+
+/*
+ * Say which database it is that an error is from: the log does not.
+ */
+static void
+name_database(void *arg)
+{
+	if (database_name != NULL)
+		errcontext("whatsapp sender for database \"%s\"", database_name);
+}
+
+/*
+ * Somebody cancels what we do.  A lock time-out does so, too.
+ */
+static void
+on_cancel(SIGNAL_ARGS)
+{
+	is_cancelled = true;
+	StatementCancelHandler(postgres_signal_arg);
 }
 
 /*
@@ -561,6 +601,7 @@ record_replies(void)
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *due = NIL;
 	int			nlocked = 0;
+	bool		is_told = false;	/* one of them, by the log */
 	ListCell   *cell;
 	MemoryContext oldcontext = MemoryContextSwitchTo(turn_context);
 
@@ -572,7 +613,7 @@ record_replies(void)
 			due = lappend(due, reply);
 	}
 
-	if (due != NIL && record_batch(due) != WORK_DONE)
+	if (due != NIL && record_batch(due, list_length(due) > 1) != WORK_DONE)
 	{
 		foreach(cell, due)
 		{
@@ -589,12 +630,16 @@ record_replies(void)
 				continue;
 			}
 
-			work = record_batch(list_make1(reply));
+			work = record_batch(list_make1(reply), is_told);
 			nlocked = work == WORK_LOCKED ? nlocked + 1 : 0;
 			if (work != WORK_DONE)
 			{
 				/* otherwise it is gone */
-				reply->is_reported |= work == WORK_FAILED;
+				if (work == WORK_FAILED && !reply->is_reported && !is_told)
+				{
+					reply->is_reported = true;
+					is_told = true;
+				}
 				postpone(reply);
 			}
 
@@ -607,15 +652,17 @@ record_replies(void)
 }
 
 /*
- * Record some replies, all or none but those whose rows are locked.
+ * Record some replies, all or none but those whose rows are locked.  If that
+ * fails, the log says why, unless it has or will.
  */
 static SenderWork
-record_batch(List *list)
+record_batch(List *list, bool is_known)
 {
 	SenderBatch batch;
 	SenderWork	work;
 	ListCell   *cell;
 
+	is_known_trouble = is_known;
 	batch.nreplies = 0;
 	batch.replies = palloc(sizeof(WaReply *) * list_length(list));
 	batch.is_left = palloc(sizeof(bool) * list_length(list));
@@ -680,6 +727,7 @@ claim_and_start(void)
 	WaClaimed  *claimed = &claim.claimed;
 	TimestampTz start = GetCurrentTimestamp();
 	bool		is_anew = rewind_is_due && !is_before(start, rewind_not_before);
+	bool		is_cut_short;
 	SenderWork	work;
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight();
@@ -714,6 +762,12 @@ claim_and_start(void)
 		return;
 	}
 
+	/*
+	 * Who is cancelled, or asked to end, does not wait for a synchronous
+	 * standby any longer, and has committed all the same.  The standby may
+	 * not know of it, so these are not to leave.
+	 */
+	is_cut_short = is_cancelled || end_is_wanted || ProcDiePending;
 	if (is_anew)
 		rewind_not_before = after_share(start);
 	for (int i = 0; i < claimed->nrequests; i++)
@@ -730,6 +784,8 @@ claim_and_start(void)
 			claimed->requests[i].due_at = 0;
 		}
 		wa_http_start(&claimed->requests[i]);
+		if (is_cut_short)
+			wa_http_withdraw(id);
 	}
 	remember(claimed->released, claimed->nreleased);
 
@@ -767,6 +823,7 @@ claim_in_transaction(void *arg)
 	if (nallowances > 0)
 		wa_outbox_claim(claim->limit, claim->one_by_one, allowances,
 						nallowances, released, nreleased, &claim->claimed);
+	is_cancelled = false;
 }
 
 /*
@@ -948,10 +1005,7 @@ retain(void)
 	if (wa_retention_next() > start || !may_retain())
 		return;
 	work = in_transaction("pruning", retain_in_transaction, NULL);
-	wa_retention_done(work == WORK_DONE,
-					  TimestampDifferenceMilliseconds(start,
-													  GetCurrentTimestamp()),
-					  after_share(start));
+	wa_retention_done(work == WORK_DONE, after_share(start));
 }
 
 static void
@@ -1092,6 +1146,7 @@ count_reply(const WaReply *reply)
 	wa_count_now(WA_COUNT_ATTEMPTS, wa_outbox_outcome(reply->outcome), 1);
 	wa_count_now(WA_COUNT_BYTES, "sent", reply->request_len);
 	wa_count_now(WA_COUNT_BYTES, "received", reply->body_len);
+	tell_of_trouble(reply);
 	if (reply->request_len > 0 && reply->due_at != 0)
 		wa_count_latency(WA_LATENCY_COMMIT_TO_WIRE,
 						 wa_statistics_commit_of(reply->due_at),
@@ -1099,6 +1154,37 @@ count_reply(const WaReply *reply)
 	if (reply->outcome == WA_ANSWERED)
 		wa_count_latency(WA_LATENCY_WIRE_TO_ANSWER, reply->sent_at,
 						 reply->ended_at);
+}
+
+/*
+ * Say, by the log, that nothing can be sent, and that it can again.  (What has
+ * expired was to leave, and so was not kept from it by anything.)
+ */
+static void
+tell_of_trouble(const WaReply *reply)
+{
+	static bool is_told = false;
+	static TimestampTz told_at = 0;
+	TimestampTz now = reply->ended_at;
+
+	if (reply->outcome == WA_ANSWERED && is_told)
+	{
+		is_told = false;
+		ereport(LOG,
+				(errmsg("messages can be sent again")));
+	}
+	else if (reply->outcome == WA_NOT_SENT && reply->sent_at == 0 &&
+			 !end_is_wanted && !is_told &&
+			 (told_at > now ||
+			  TimestampDifferenceExceeds(told_at, now, TROUBLE_DELAY)))
+	{
+		is_told = true;
+		told_at = now;
+		ereport(WARNING,
+				(errmsg("could not send messages: %s",
+						reply->error != NULL ? reply->error : "out of memory"),
+				 errdetail("It is tried again, later each time.")));
+	}
 }
 
 /*

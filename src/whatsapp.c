@@ -178,13 +178,13 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MIN, check_retention, NULL, NULL);
 
 	DefineCustomIntVariable("whatsapp.retention_messages",
-							"How long messages, their media and reactions are kept.",
+							"How long messages are kept, with their media and reactions.",
 							"0 for ever.",
 							&wa_retention_messages, 0, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MIN, check_retention, NULL, NULL);
 
 	DefineCustomIntVariable("whatsapp.retention_outbox",
-							"How long rows of the outbox, once it is known what came of them are kept.",
+							"How long rows of the outbox are kept, once it is known what came of them.",
 							"0 for ever.",
 							&wa_retention_outbox, 30 * 24 * 60, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
@@ -196,7 +196,7 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MIN, check_retention, NULL, NULL);
 
 	DefineCustomIntVariable("whatsapp.retention_webhooks",
-							"How long webhooks in whatsapp.webhooks, if all of them could be filed are kept.",
+							"How long webhooks are kept that could be filed.",
 							"0 for ever.",
 							&wa_retention_webhooks, 30 * 24 * 60, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);

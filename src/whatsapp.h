@@ -661,7 +661,7 @@ extern int	wa_retention_webhooks;
 extern TimestampTz wa_retention_next(void);
 extern void wa_retention_restart(void);
 extern void wa_retention_work(void);
-extern void wa_retention_done(bool is_done, long took, TimestampTz next);
+extern void wa_retention_done(bool is_done, TimestampTz next);
 
 /* in sender.c */
 extern bool wa_enabled;

@@ -48,7 +48,7 @@ static void process_utility(PlannedStmt *statement, const char *query,
 							bool is_read_only, ProcessUtilityContext context,
 							ParamListInfo params, QueryEnvironment *environment,
 							DestReceiver *dest, QueryCompletion *completion);
-static Oid	database_to_be_left(Node *statement);
+static Oid	database_to_be_left(Node *statement, bool is_alone);
 static Oid	database_of_ours(const char *name);
 static Oid	template_to_be_copied(const CreatedbStmt *statement);
 static bool may_create_databases(void);
@@ -73,7 +73,10 @@ process_utility(PlannedStmt *statement, const char *query, bool is_read_only,
 				QueryEnvironment *environment, DestReceiver *dest,
 				QueryCompletion *completion)
 {
-	Oid			database = database_to_be_left(statement->utilityStmt);
+	bool		is_alone = context == PROCESS_UTILITY_TOPLEVEL &&
+	!IsTransactionBlock();
+	Oid			database = database_to_be_left(statement->utilityStmt,
+											   is_alone);
 
 	if (OidIsValid(database))
 		bar(database);
@@ -88,20 +91,21 @@ process_utility(PlannedStmt *statement, const char *query, bool is_read_only,
 
 /*
  * Which database has to be left by all for a command?  InvalidOid if it is
- * none, or the command will fail anyway.
+ * none, or the command will fail anyway.  Most fail in a transaction block or
+ * a function.
  */
 static Oid
-database_to_be_left(Node *statement)
+database_to_be_left(Node *statement, bool is_alone)
 {
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
-			if (IsTransactionBlock())
+			if (!is_alone)
 				return InvalidOid;
 			return database_of_ours(((DropdbStmt *) statement)->dbname);
 
 		case T_CreatedbStmt:
-			if (IsTransactionBlock())
+			if (!is_alone)
 				return InvalidOid;
 			return template_to_be_copied((CreatedbStmt *) statement);
 
@@ -120,8 +124,7 @@ database_to_be_left(Node *statement)
 				{
 					DefElem    *option = lfirst(cell);
 
-					if (strcmp(option->defname, "tablespace") == 0 &&
-						!IsTransactionBlock())
+					if (strcmp(option->defname, "tablespace") == 0 && is_alone)
 						return database_of_ours(alter->dbname);
 				}
 				return InvalidOid;

@@ -40,6 +40,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
@@ -53,9 +56,12 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -269,6 +275,7 @@ static void tell_of_trouble(const WaReply *reply);
 static SenderWork in_transaction(const char *activity,
 								 void (*work) (void *arg), void *arg);
 static bool extension_is_here(void);
+static bool is_other_version(Oid extension);
 static void follow_owner(void);
 
 /*
@@ -807,6 +814,11 @@ claim_in_transaction(void *arg)
 	int			nnumbers;
 	int			nallowances;
 
+	/* the extension may have become another just now */
+	memset(&claim->claimed, 0, sizeof(WaClaimed));
+	if (!may_send())
+		return;
+
 	/*
 	 * What is on disk is what is sent, and so it is on that of a synchronous
 	 * standby, whatever synchronous_commit says.
@@ -819,7 +831,6 @@ claim_in_transaction(void *arg)
 	numbers = wa_outbox_numbers(&nnumbers);
 	wa_pace_open(numbers, nnumbers);
 	allowances = wa_pace_allow(&nallowances);
-	memset(&claim->claimed, 0, sizeof(WaClaimed));
 	if (nallowances > 0)
 		wa_outbox_claim(claim->limit, claim->one_by_one, allowances,
 						nallowances, released, nreleased, &claim->claimed);
@@ -1274,7 +1285,42 @@ extension_is_here(void)
 
 	/* it may have been dropped just before we got the lock */
 	extension_is_gone = get_extension_oid("whatsapp", true) != oid;
-	return !extension_is_gone;
+	if (extension_is_gone)
+		return false;
+	if (is_other_version(oid))
+		want_change();
+	return true;
+}
+
+/*
+ * Has the extension another version than when we began?
+ */
+static bool
+is_other_version(Oid extension)
+{
+	static char *known_version = NULL;
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		version = TextDatumGetCString(heap_getattr(tuple,
+												   Anum_pg_extension_extversion,
+												   RelationGetDescr(rel),
+												   &isnull));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	if (version != NULL && known_version == NULL)
+		known_version = MemoryContextStrdup(TopMemoryContext, version);
+	return version != NULL && strcmp(version, known_version) != 0;
 }
 
 /*

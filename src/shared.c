@@ -352,7 +352,9 @@ wa_shared_attach_worker(int i, bool is_sender)
 	{
 		my_slot = i;
 		i_am_sender = is_sender;
-		before_shmem_exit(detach_worker, (Datum) 0);
+
+		/* not before PostgreSQL, too, counts us no longer in the database */
+		on_shmem_exit(detach_worker, (Datum) 0);
 	}
 	return attached;
 }

@@ -3449,6 +3449,11 @@ LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'whatsapp_in_sender';
 COMMENT ON FUNCTION whatsapp.in_sender() IS 'whether this is the background worker that sends';
 
+CREATE FUNCTION whatsapp.is_news(what text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'whatsapp_is_news';
+COMMENT ON FUNCTION whatsapp.is_news(text) IS 'whether this has not been asked of the same in this session for ten minutes; for what is logged, so that it is not for each row again and again';
+
 CREATE FUNCTION whatsapp.lane_head(phone_number_id text, recipient_key text)
 RETURNS TABLE (id bigint, state text, priority integer)
 LANGUAGE sql STABLE
@@ -4375,8 +4380,6 @@ DECLARE
 	nrows integer;
 	row_id bigint;
 	objection text;
-	first_objection text;
-	nobjected integer := 0;
 	is_any_claimed boolean := false;
 BEGIN
 	-- an objection is to be met where it can be dealt with
@@ -4422,21 +4425,16 @@ BEGIN
 					-- it cannot even be changed to wait, so it will be met again
 					unchangeable := unchangeable || row_id;
 				END;
-				nobjected := nobjected + 1;
-				IF nobjected = 1 THEN
-					first_objection := format('outbox row %s cannot be sent for now: %s', row_id, objection);
+				IF whatsapp.is_news('cannot be sent ' || objection) THEN
+					RAISE WARNING USING
+						MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, objection),
+						HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
 				END IF;
 			END;
 		END LOOP;
 		-- what is behind them is not to wait for them, but there is an end to it
 		EXIT WHEN is_any_claimed OR due = '{}' OR cardinality(unchangeable) >= 10000;
 	END LOOP;
-	IF nobjected > 0 THEN
-		RAISE WARNING USING
-			MESSAGE = first_objection,
-			DETAIL = format('So it is with %s rows.', nobjected),
-			HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
-	END IF;
 END $$;
 COMMENT ON FUNCTION whatsapp.claim(integer, boolean, text[], integer[], integer[], bigint[], bigint[]) IS 'for the background worker: takes up to so many rows that may leave now, of each number up to so many, all at once or each by itself. What tells what became of a row: send, and how; moved, as it may not leave after all; released, of others that may leave instead';
 
@@ -4612,9 +4610,11 @@ BEGIN
 				moved := moved || row_id;
 			END IF;
 		EXCEPTION WHEN OTHERS THEN
-			RAISE WARNING USING
-				MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, SQLERRM),
-				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+			IF whatsapp.is_news('cannot be sent ' || SQLERRM) THEN
+				RAISE WARNING USING
+					MESSAGE = format('outbox row %s cannot be sent for now: %s', row_id, SQLERRM),
+					HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+			END IF;
 		END;
 	END LOOP;
 	RETURN moved;
@@ -4921,9 +4921,11 @@ BEGIN
 			RETURNING o.phone_number_id, o.recipient_key;
 		EXCEPTION WHEN OTHERS THEN
 			-- it is not sent, and will be met again
-			RAISE WARNING USING
-				MESSAGE = format('outbox row %s has expired, and cannot be changed to say so: %s', row_id, SQLERRM),
-				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+			IF whatsapp.is_news('has expired ' || SQLERRM) THEN
+				RAISE WARNING USING
+					MESSAGE = format('outbox row %s has expired, and cannot be changed to say so: %s', row_id, SQLERRM),
+					HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+			END IF;
 		END;
 	END LOOP;
 END $$;
@@ -5206,7 +5208,7 @@ BEGIN
 	FROM jsonb_to_recordset(troubles) t (phone_number_id text, class text, key text, until timestamptz,
 		error_code integer, error text, claimed_at timestamptz)
 	ORDER BY t.phone_number_id, t.class, t.key;
-	IF unheard_of IS NOT NULL THEN
+	IF unheard_of IS NOT NULL AND whatsapp.is_news('unheard of ' || unheard_of::text) THEN
 		RAISE WARNING USING
 			MESSAGE = format('Meta has answered with unknown errors: %s', array_to_string(unheard_of, ', ')),
 			HINT = 'whatsapp.attempts has what it said. Say what is to be done by an INSERT into whatsapp.error_classes.';
@@ -5759,10 +5761,12 @@ BEGIN
 				nlocked := nlocked + 1;
 				EXIT WHEN nlocked = 3;
 			WHEN OTHERS THEN
-				RAISE WARNING USING
-					MESSAGE = format('what status "%s" of message %s tells of outbox row %s cannot be noted for now: %s',
-						e.status, e.message_id, e.outbox_id, SQLERRM),
-					HINT = 'Something that was added to whatsapp.outbox or whatsapp.messages objects, such as a trigger or a constraint.';
+				IF whatsapp.is_news('cannot be noted ' || SQLERRM) THEN
+					RAISE WARNING USING
+						MESSAGE = format('what status "%s" of message %s tells of outbox row %s cannot be noted for now: %s',
+							e.status, e.message_id, e.outbox_id, SQLERRM),
+						HINT = 'Something that was added to whatsapp.outbox or whatsapp.messages objects, such as a trigger or a constraint.';
+				END IF;
 		END;
 	END LOOP;
 END $$;
@@ -5860,9 +5864,11 @@ BEGIN
 		BEGIN
 			PERFORM whatsapp.release_rows(ARRAY[row_id]);
 		EXCEPTION WHEN OTHERS THEN
-			RAISE WARNING USING
-				MESSAGE = format('outbox row %s is unknown, and cannot be changed to say so: %s', row_id, SQLERRM),
-				HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+			IF whatsapp.is_news('is unknown ' || SQLERRM) THEN
+				RAISE WARNING USING
+					MESSAGE = format('outbox row %s is unknown, and cannot be changed to say so: %s', row_id, SQLERRM),
+					HINT = 'Something that was added to whatsapp.outbox objects, such as a trigger or a constraint.';
+			END IF;
 		END;
 	END LOOP;
 END $$;
@@ -5903,6 +5909,9 @@ CREATE FUNCTION whatsapp.prune_rows(place integer, older_than interval, max_rows
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO'
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
 	before CONSTANT timestamptz := now() - older_than;
@@ -5927,9 +5936,10 @@ BEGIN
 		(SELECT string_agg(format('t.%I = d.%I', k.name, k.name), ' AND ') FROM unnest(p.key) k (name)),
 		coalesce(', along AS (' || p.along || ')', ''));
 
+	-- an objection is to be met where it can be dealt with; what the caller has
+	-- left to be checked is none to a row of ours
+	SET CONSTRAINTS ALL IMMEDIATE;
 	BEGIN
-		-- an objection is to be met where it can be dealt with
-		SET CONSTRAINTS ALL IMMEDIATE;
 		EXECUTE query INTO nfound, pruned, last USING before, max_rows;
 		-- a trigger may have kept one, and not said so
 		kept := nfound - pruned;
@@ -5946,9 +5956,14 @@ BEGIN
 			-- one of them has to stay; the others need not
 			next_rows := max_rows / 2;
 		ELSE
-			EXECUTE format('SELECT ARRAY[t.%I::text, t.ctid::text] %s FOR UPDATE SKIP LOCKED', p.age, due) INTO after USING before, 1;
-			kept := 1;
-			next_rows := 1;
+			EXECUTE format('SELECT ARRAY[t.%I::text, t.ctid::text] %s FOR UPDATE SKIP LOCKED', p.age, due) INTO last USING before, 1;
+			next_rows := NULL;
+			-- (a trigger for each statement objects to none being deleted, too)
+			IF last IS NOT NULL THEN
+				after := last;
+				kept := 1;
+				next_rows := 1;
+			END IF;
 		END IF;
 	END;
 	PERFORM whatsapp.count_event('pruned', p.table_name, pruned);
@@ -6056,9 +6071,9 @@ CREATE VIEW whatsapp.statistics WITH (security_invoker = true) AS
 SELECT c.counter, c.label, c.value, c.since, c.since_what
 FROM whatsapp.counters() c;
 COMMENT ON VIEW whatsapp.statistics IS 'what has happened in this database, counted. The counters are in memory: they begin anew when the server starts, and after a crash. Without the library in shared_preload_libraries there are none. For roles that have all numbers';
-COMMENT ON COLUMN whatsapp.statistics.counter IS 'webhooks; messages, statuses and events that they brought, duplicates (elements that were there already) and parked ones; attempts to send, by what came of the request, and how many of them were retries; sends, by the state that the row of the outbox came to be in; refusals, by class of error, see whatsapp.error_classes; bytes of webhooks, and of bodies sent and received; rows pruned, and kept by a foreign key or a trigger, by table; and what the background worker does: turns, wakes, reloads, errors';
+COMMENT ON COLUMN whatsapp.statistics.counter IS 'webhooks: filed (read, and filed as far as that was possible; also by whatsapp.replay()), unreadable, or refused; messages, statuses and events that they brought, duplicates (elements that were there already) and parked ones; attempts to send, by what came of the request, and how many of them were retries; sends, by the state that the row of the outbox came to be in; refusals, by class of error, see whatsapp.error_classes; bytes of webhooks, and of bodies sent and received; rows pruned, and kept by a foreign key or a trigger, by table; and what the background worker does: turns, wakes, reloads, errors';
 COMMENT ON COLUMN whatsapp.statistics.label IS 'of what kind; what has no label of its own is counted as other';
-COMMENT ON COLUMN whatsapp.statistics.value IS 'how many; what is rolled back is not counted, but for webhooks that are refused';
+COMMENT ON COLUMN whatsapp.statistics.value IS 'how many; what is rolled back is not counted, but for webhooks that are refused; a transaction that is prepared is counted then';
 COMMENT ON COLUMN whatsapp.statistics.since IS 'since when';
 COMMENT ON COLUMN whatsapp.statistics.since_what IS 'what happened then: start (of the server), crash, or reset (by whatsapp.reset_statistics())';
 

@@ -78,7 +78,7 @@ SELECT whatsapp.prune('statuses', '7 days');
 SELECT whatsapp.prune('events', '0');
 SELECT whatsapp.prune(older_than => '7 days');
 SELECT whatsapp.prune('outbox', '-1 second');
-SELECT whatsapp.prune('outbox', '1 second');
+SELECT whatsapp.prune('outbox', '1 hour');
 SELECT whatsapp.prune('contacts', '1 year');
 SELECT whatsapp.retention('contacts');
 ALTER SYSTEM SET whatsapp.retention_messages = '7d';
@@ -158,6 +158,33 @@ SELECT kept, steps BETWEEN 20 AND 60 AS in_parts FROM sweep(100);
 SELECT body FROM whatsapp.outbox WHERE state = 'sent' ORDER BY id;
 SELECT count(*) AS messages FROM whatsapp.messages;
 
+-- A trigger that objects to all keeps all, once each, and to nothing if there is
+-- nothing
+CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE EXCEPTION 'nothing is deleted here';
+END $$;
+CREATE TRIGGER never BEFORE DELETE ON whatsapp.webhooks FOR EACH STATEMENT EXECUTE FUNCTION never();
+SELECT * FROM whatsapp.prune('webhooks', '1 year');
+UPDATE whatsapp.webhooks SET received_at = now() - interval '2 years', state = 'filed';
+SELECT * FROM whatsapp.prune('webhooks', '1 year');
+DROP TRIGGER never ON whatsapp.webhooks;
+
+-- What the caller has left to be checked is his
+BEGIN;
+INSERT INTO later_note VALUES ('1001', 'no such message');
+SELECT * FROM whatsapp.prune('webhooks', '1 year');
+ROLLBACK;
+SELECT * FROM whatsapp.prune('webhooks', '1 year');
+
+-- Rows go by their age and place, however the caller's plans are made
+INSERT INTO whatsapp.events (event_id, element, received_at)
+SELECT sha256(g::text::bytea), '{}', now() - interval '1 year' - g % 3 * interval '1 day'
+FROM generate_series(1, 9000) g;
+SET enable_indexscan = off;
+SELECT * FROM whatsapp.prune('events', '100 days');
+RESET enable_indexscan;
+
 -- A failure that is none of the row's is not taken for one
 CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -167,4 +194,4 @@ CREATE TRIGGER fail BEFORE DELETE ON whatsapp.outbox FOR EACH ROW EXECUTE FUNCTI
 SELECT whatsapp.prune('outbox', '1 day');
 DROP TABLE note, later_note, gone_note, invoice;
 DROP EXTENSION whatsapp;
-DROP FUNCTION keep, fail, sweep;
+DROP FUNCTION keep, fail, never, sweep;

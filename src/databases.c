@@ -9,7 +9,8 @@
  * ended.  When the transaction is over, however that comes about, another is
  * started if the database is still there.
  *
- * Who may not execute the command, or not as it is, ends no sender by it.
+ * Who may not execute the command ends no sender by it, nor does most of what
+ * will fail.
  *
  * IDENTIFICATION
  *	  src/databases.c
@@ -24,6 +25,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -111,7 +113,9 @@ database_to_be_left(Node *statement, bool is_alone)
 
 		case T_RenameStmt:
 			if (((RenameStmt *) statement)->renameType != OBJECT_DATABASE ||
-				!may_create_databases())
+				!may_create_databases() ||
+				OidIsValid(get_database_oid(((RenameStmt *) statement)->newname,
+											true)))
 				return InvalidOid;
 			return database_of_ours(((RenameStmt *) statement)->subname);
 
@@ -124,7 +128,9 @@ database_to_be_left(Node *statement, bool is_alone)
 				{
 					DefElem    *option = lfirst(cell);
 
-					if (strcmp(option->defname, "tablespace") == 0 && is_alone)
+					if (strcmp(option->defname, "tablespace") == 0 && is_alone &&
+						OidIsValid(get_tablespace_oid(defGetString(option),
+													  true)))
 						return database_of_ours(alter->dbname);
 				}
 				return InvalidOid;
@@ -166,6 +172,7 @@ template_to_be_copied(const CreatedbStmt *statement)
 			database = get_database_oid(defGetString(option), true);
 	}
 	return OidIsValid(database) && may_create_databases() &&
+		!OidIsValid(get_database_oid(statement->dbname, true)) &&
 		(owns_database(database) || is_template(database)) ?
 		database : InvalidOid;
 }

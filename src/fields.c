@@ -487,7 +487,6 @@ static const WaComputed message_settled[] =
 	.settled = message_settled, \
 	.counted_as = WA_COUNT_MESSAGES, \
 	.label = "type", \
-	.happened = "sent_at", \
 	.hook = "message", \
 	.content_hook = "message_content", \
 	.content = "NOT whatsapp.is_placeholder(t.element)"
@@ -1329,16 +1328,19 @@ const WaTable wa_fields_tables[] =
 			"entry.changes.value.messages",
 			"entry.changes.value.standby.messages",
 		},
+		.happened = "sent_at",
 		COLUMNS(message_columns),
 	},
 	{
 		MESSAGE_TABLE,
 		.paths = {"entry.changes.value.message_echoes"},
+		.happened = "sent_at",
 		COLUMNS(echo_columns),
 	},
 	{
 		MESSAGE_TABLE,
 		.paths = {"entry.changes.value.standby.message_echoes"},
+		.happened = "sent_at",
 		COLUMNS(standby_echo_columns),
 		.computed = standby_echo_computed,
 	},

@@ -47,6 +47,9 @@
  */
 #define MAX_PROBES	2
 
+/* A probe is slow after so many ms */
+#define SLOW_PROBE	5000
+
 /* pg_database.datconnlimit, once a DROP DATABASE has been interrupted */
 #define INVALID_DATABASE	(-2)
 
@@ -289,8 +292,11 @@ see_to_slots(void)
 	{
 		WaSlot		slot = wa_shared_look(i);
 
+		/* one that waits for a lock keeps no other waiting */
 		if (slot.state == WA_SLOT_PROBING)
-			nprobes++;
+			nprobes += !TimestampDifferenceExceeds(slot.started_at,
+												   GetCurrentTimestamp(),
+												   SLOW_PROBE);
 		else if (slot.nbars > 0)
 			continue;
 		else if (slot.state == WA_SLOT_FOUND)
@@ -352,6 +358,8 @@ start_worker(int i, const WaSlot *slot)
 	worker.bgw_notify_pid = MyProcPid;
 
 	wa_shared_starting(i);
+	if (slot->failures == 0)
+		my_slots[i].has_warned = false; /* it may have been another database */
 	oldcontext = MemoryContextSwitchTo(launcher_context);
 	if (RegisterDynamicBackgroundWorker(&worker, &my_slots[i].handle))
 		my_slots[i].has_warned = false;

@@ -25,7 +25,7 @@
 
 #include "whatsapp.h"
 
-/* what is known of a database's and the owner's settings when a session begins */
+/* What a session heeds when it begins: settings of the database and the owner */
 static WaQuery look_at_terms = {
 	.sql = "SELECT whatsapp.sender_protocol(), pg_catalog.concat_ws(E'\\n', e.oid,"
 	" e.extversion, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',"

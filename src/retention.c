@@ -36,7 +36,10 @@
 /* From one time to go through the tables to the next; ms */
 #define PAUSE			(3600 * 1000)
 
-/* Where to go on if it was not possible; ms */
+/* The same if some had to be kept: each of them is tried by itself; ms */
+#define LONG_PAUSE		(24 * 3600 * 1000)
+
+/* How long to wait if it was not possible; ms */
 #define RETRY_DELAY		60000
 
 /*
@@ -172,6 +175,9 @@ wa_retention_done(bool is_done, TimestampTz next)
 
 	if (!is_done)
 	{
+		/* what stands in the way there does not elsewhere */
+		place++;
+		after = (Datum) 0;
 		not_before = TimestampTzPlusMilliseconds(now, RETRY_DELAY);
 		return;
 	}
@@ -183,13 +189,17 @@ wa_retention_done(bool is_done, TimestampTz next)
 	if (!is_through)
 		return;
 
+	not_before = TimestampTzPlusMilliseconds(now, nkept > 0 ? LONG_PAUSE :
+											 PAUSE);
 	if (nkept > 0)
 		ereport(LOG,
-				(errmsg(INT64_FORMAT " rows were to be pruned, but foreign keys or triggers keep them",
-						nkept),
-				 errhint("whatsapp.statistics has how many it were of which tables, and whatsapp.prune() says it.")));
-	wa_retention_restart();
-	not_before = TimestampTzPlusMilliseconds(now, PAUSE);
+				(errmsg_plural(INT64_FORMAT " row was to be pruned, but a foreign key or a trigger keeps it",
+							   INT64_FORMAT " rows were to be pruned, but foreign keys or triggers keep them",
+							   nkept, nkept),
+				 errhint("whatsapp.statistics has how many it were of which tables.")));
+	place = 1;
+	after = (Datum) 0;
+	nkept = 0;
 }
 
 /*

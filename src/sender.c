@@ -200,6 +200,7 @@ static bool terms_are_due = true;
 static TimestampTz terms_not_before = 0;
 static char *known_terms = NULL;	/* in TopMemoryContext */
 static bool is_outdated = false;
+static bool is_replaced = false;	/* the extension, by another version */
 static volatile sig_atomic_t is_cancelled = false;	/* since the claim */
 static TimeoutId work_timeout;
 static bool is_known_trouble = false;	/* an error would be no news */
@@ -263,7 +264,7 @@ static void tend(void);
 static void tend_in_transaction(void *arg);
 static void retain(void);
 static void retain_in_transaction(void *arg);
-static bool may_retain(void);
+static bool may_work(void);
 static bool may_send(void);
 static bool claim_is_possible(void);
 static void something_happened(void);
@@ -418,6 +419,7 @@ on_work_timeout(void)
 static void
 heed_signals(void)
 {
+	/* as if somebody had asked us, but that we are not to be waited for then */
 	if (change_is_possible())
 	{
 		wa_shared_end_well();
@@ -486,8 +488,9 @@ look_at_terms(void)
 
 	if (terms_are_due && terms_not_before <= now)
 	{
-		in_transaction("looking at settings", terms_in_transaction, NULL);
-		terms_are_due = false;
+		terms_are_due = in_transaction("looking at settings",
+									   terms_in_transaction,
+									   NULL) != WORK_DONE;
 		terms_not_before =
 			TimestampTzPlusMilliseconds(now, Min(wa_poll_interval,
 												 MIN_SETTLE_DELAY));
@@ -525,7 +528,8 @@ want_change(void)
 		return;
 	change_is_wanted = true;
 	change_not_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												   wa_request_timeout);
+												   (int64) wa_request_timeout +
+												   MAX_RECORD_DELAY);
 }
 
 static bool
@@ -561,8 +565,7 @@ settle(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (extension_is_gone || is_outdated || settle_not_before > now ||
-		!settle_is_due)
+	if (!may_work() || settle_not_before > now || !settle_is_due)
 		return;
 	if (!is_counted)
 		is_counted = in_transaction("counting", count_in_transaction,
@@ -620,7 +623,8 @@ record_replies(void)
 			due = lappend(due, reply);
 	}
 
-	if (due != NIL && record_batch(due, list_length(due) > 1) != WORK_DONE)
+	if (list_length(due) == 1 ||
+		(due != NIL && record_batch(due, true) != WORK_DONE))
 	{
 		foreach(cell, due)
 		{
@@ -835,6 +839,7 @@ claim_in_transaction(void *arg)
 		wa_outbox_claim(claim->limit, claim->one_by_one, allowances,
 						nallowances, released, nreleased, &claim->claimed);
 	is_cancelled = false;
+	CHECK_FOR_INTERRUPTS();
 }
 
 /*
@@ -1013,7 +1018,7 @@ retain(void)
 	TimestampTz start = GetCurrentTimestamp();
 	SenderWork	work;
 
-	if (wa_retention_next() > start || !may_retain())
+	if (wa_retention_next() > start || !may_work())
 		return;
 	work = in_transaction("pruning", retain_in_transaction, NULL);
 	wa_retention_done(work == WORK_DONE, after_share(start));
@@ -1026,13 +1031,13 @@ retain_in_transaction(void *arg)
 }
 
 /*
- * Whether anything is sent or not, what is old goes.
+ * Is there anything that we may do, other than to record what was sent?
  */
 static bool
-may_retain(void)
+may_work(void)
 {
-	return !extension_is_gone && !is_outdated && !change_is_wanted &&
-		!end_is_wanted;
+	return known_terms != NULL && !is_outdated && !extension_is_gone &&
+		!change_is_wanted && !end_is_wanted;
 }
 
 /*
@@ -1042,7 +1047,7 @@ may_retain(void)
 static bool
 may_send(void)
 {
-	return wa_enabled && wa_shared_enabled() && may_retain();
+	return wa_enabled && wa_shared_enabled() && may_work();
 }
 
 /*
@@ -1100,7 +1105,7 @@ time_to_wait(void)
 		return 0;
 	if (change_is_wanted)
 		until = Min(until, change_not_after);
-	if (settle_is_due && !is_outdated)
+	if (settle_is_due && may_work())
 		until = Min(until, settle_not_before);
 	if (claim_is_possible())
 	{
@@ -1121,7 +1126,7 @@ time_to_wait(void)
 			until = Min(until, is_before(now, audit_not_before) ?
 						audit_not_before : now);
 	}
-	if (may_retain())
+	if (may_work())
 		until = Min(until, wa_retention_next());
 	foreach(cell, replies)
 		until = Min(until, ((SenderReply *) lfirst(cell))->not_before);
@@ -1162,7 +1167,7 @@ count_reply(const WaReply *reply)
 		wa_count_latency(WA_LATENCY_COMMIT_TO_WIRE,
 						 wa_statistics_commit_of(reply->due_at),
 						 reply->sent_at);
-	if (reply->outcome == WA_ANSWERED)
+	if (reply->outcome == WA_ANSWERED && reply->sent_at != 0)
 		wa_count_latency(WA_LATENCY_WIRE_TO_ANSWER, reply->sent_at,
 						 reply->ended_at);
 }
@@ -1219,7 +1224,9 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 		MemoryContextSwitchTo(turn_context);
 		pgstat_report_activity(STATE_RUNNING, activity);
 
-		if (extension_is_here())
+		/* what a new version has for us is for another sender to call */
+		if (extension_is_here() &&
+			(!is_replaced || work == record_in_transaction))
 		{
 			follow_owner();
 			PushActiveSnapshot(GetTransactionSnapshot());
@@ -1242,7 +1249,8 @@ in_transaction(const char *activity, void (*work) (void *arg), void *arg)
 			WORK_LOCKED : WORK_FAILED;
 
 		HOLD_INTERRUPTS();
-		wa_count_now(WA_COUNT_SENDER, "errors", 1);
+		if (result == WORK_FAILED)
+			wa_count_now(WA_COUNT_SENDER, "errors", 1);
 		MemoryContextSwitchTo(turn_context);
 		if (result == WORK_FAILED && !is_known_trouble)
 			EmitErrorReport();
@@ -1288,7 +1296,10 @@ extension_is_here(void)
 	if (extension_is_gone)
 		return false;
 	if (is_other_version(oid))
+	{
+		is_replaced = true;
 		want_change();
+	}
 	return true;
 }
 

@@ -42,7 +42,6 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
-
 #include "whatsapp.h"
 
 #define TRANCHE_NAME	"whatsapp"
@@ -353,7 +352,11 @@ wa_shared_attach_worker(int i, bool is_sender)
 		my_slot = i;
 		i_am_sender = is_sender;
 
-		/* not before PostgreSQL, too, counts us no longer in the database */
+		/*
+		 * Not before PostgreSQL, too, counts us no longer in the database:
+		 * what is to be called for that is registered later than this, and so
+		 * called earlier.
+		 */
 		on_shmem_exit(detach_worker, (Datum) 0);
 	}
 	return attached;
@@ -373,7 +376,7 @@ wa_shared_report_owner(Oid owner)
 	slot->ended_well = true;
 	if (OidIsValid(owner))
 		slot->state = WA_SLOT_FOUND;
-	else if (slot->asked_again)
+	else if (slot->asked_again || slot->nbars > 0)
 	{
 		/* it may have been created just after we looked */
 		slot->state = WA_SLOT_WANTED;
@@ -556,6 +559,9 @@ wa_shared_bar(Oid database)
 	return slot != NULL;
 }
 
+/*
+ * Take one such wish back.
+ */
 void
 wa_shared_unbar(Oid database)
 {

@@ -31,6 +31,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -108,7 +109,7 @@ static const char *const latencies[] = {
 
 /*
  * Ranges of times, in microseconds: four to each doubling.  The last one takes
- * all that is longer than a month.
+ * all that is longer than 89 days.
  */
 #define NRANGES		168
 
@@ -144,6 +145,7 @@ typedef struct SharedStatistics
 	LWLock	   *lock;			/* for all but the counts */
 	TimestampTz since;
 	WaSince		why;
+	bool		has_forgotten;	/* a database, which may come back */
 	int			nentries;
 	SharedCounts entries[FLEXIBLE_ARRAY_MEMBER];
 } SharedStatistics;
@@ -291,7 +293,10 @@ wa_statistics_forget(const List *databases)
 
 		if (OidIsValid(entry->database) &&
 			!list_member_oid(databases, entry->database))
+		{
 			entry->database = InvalidOid;
+			shared->has_forgotten = true;
+		}
 	}
 	LWLockRelease(shared->lock);
 }
@@ -470,9 +475,10 @@ may_see(void)
 static SharedCounts *
 find_ours(bool make)
 {
+	static bool has_none = false;
 	SharedCounts *free_entry = NULL;
 
-	if (shared == NULL || !OidIsValid(MyDatabaseId) ||
+	if (shared == NULL || !OidIsValid(MyDatabaseId) || has_none ||
 		(ours != NULL && ours->database == MyDatabaseId))
 		return ours;
 
@@ -490,7 +496,8 @@ find_ours(bool make)
 	if (ours == NULL && make && free_entry != NULL)
 	{
 		ours = free_entry;
-		ours->since = shared->since;
+		ours->since = shared->has_forgotten ? GetCurrentTimestamp() :
+			shared->since;
 		ours->why = shared->why;
 		ours->ncommits = 0;
 		memset(ours->commits, 0, sizeof(ours->commits));
@@ -499,6 +506,9 @@ find_ours(bool make)
 		ours->database = MyDatabaseId;
 	}
 	LWLockRelease(shared->lock);
+
+	/* there are too many databases: not to be looked for each time */
+	has_none = ours == NULL && make;
 	return ours;
 }
 
@@ -542,6 +552,8 @@ static double
 upper_bound(int range)
 {
 	range++;
+	if (range == NRANGES)
+		return get_float8_infinity();
 	if (range < 4)
 		return range / 1000.0;
 	return (double) ((UINT64CONST(4) + range % 4) << (range / 4 - 1)) / 1000.0;

@@ -9,9 +9,10 @@
  * which come as arrays; and the same again for when rows are to be returned.
  *
  * Of several rows with one key only the best is taken, or what they are
- * together, so that no row of a table is touched twice.  Keys go in order, so that two backends that store
- * the same rows wait for, and do not deadlock, each other.  For that, a row
- * that is there already must be locked by the INSERT, and not later.
+ * together, so that no row of a table is touched twice.  Keys go in order, so
+ * that two backends that store the same rows wait for, and do not deadlock,
+ * each other.  For that, a row that is there already must be locked by the
+ * INSERT, and not later.
  *
  * In some tables a row has its object, as JSON, in a column "element", and two
  * objects may claim one key.  Then too the best is taken, whichever came
@@ -19,7 +20,8 @@
  * but only if a row could not simply be inserted.
  *
  * Hooks are called with the rows that are new, once all of them are there, and
- * whoever listens is notified.  Rows of some tables are counted by their kind, in the statistics.
+ * whoever listens is notified.  Rows of some tables are counted by their kind,
+ * in the statistics.
  *
  * The caller has called wa_connect().
  *
@@ -44,7 +46,7 @@
 
 #include "whatsapp.h"
 
-/* Meta tries to deliver a webhook for 7 days, in ms */
+/* Meta tries to deliver a webhook for 7 days; a day more than that, in ms */
 #define MAX_DELIVERY_TIME	(8 * 24 * 3600 * 1000)
 
 /* A query for a table: for one row or many, and returning rows or not */
@@ -306,7 +308,7 @@ count_new(const WaTable *table, const StoreTable *queries, const Datum *values,
 			continue;
 		if (strcmp(name, table->label) == 0)
 			label = TextDatumGetCString(values[i]);
-		else if (strcmp(name, table->happened) == 0)
+		else if (table->happened && strcmp(name, table->happened) == 0)
 		{
 			is_known = true;
 			happened = DatumGetTimestampTz(values[i]);
@@ -623,8 +625,10 @@ write_insert(const WaTable *table, StoreForm form)
 		appendStringInfoString(&sql, " RETURNING 'new', ");
 		append_key(&sql, table, "t.");
 		if (table->label)
-			appendStringInfo(&sql, ", t.%s, t.%s", table->label,
-							 table->happened);
+			appendStringInfo(&sql, ", t.%s, %s%s", table->label,
+							 table->happened ? "t." : "",
+							 table->happened ? table->happened :
+							 "NULL::pg_catalog.timestamptz");
 	}
 	return sql.data;
 }

@@ -411,6 +411,8 @@ typedef struct WaShredder WaShredder;
 typedef struct WaSigner WaSigner;
 typedef struct WaStore WaStore;
 
+/* in news.c */
+
 /* in hide.c */
 
 /* in thread.c */

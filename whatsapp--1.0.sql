@@ -5909,6 +5909,9 @@ CREATE FUNCTION whatsapp.prune_rows(place integer, older_than interval, max_rows
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO'
+SET jit = off
+SET enable_indexscan = on
+SET enable_tidscan = on
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_sort = off
@@ -5923,17 +5926,19 @@ DECLARE
 	last text[];
 BEGIN
 	SELECT * INTO p FROM whatsapp.prunable() a WHERE a.place = prune_rows.place;
-	-- (rows of one age are found in the order of their ctid, without being sorted)
+	-- (rows of one age are found in the order of their ctid, without being sorted;
+	-- and deleted by that, whatever is known of how many there are, but not those
+	-- of other partitions that have the same)
 	due := format('FROM whatsapp.%I t WHERE t.%I < $1 AND (%s)', p.table_name, p.age, p.condition)
 		|| CASE WHEN after IS NOT NULL THEN format(' AND t.%I >= %L AND (t.%I, t.ctid) > (%L, %L)', p.age, after[1], p.age, after[1], after[2]) ELSE '' END
 		|| format(' ORDER BY t.%I LIMIT $2', p.age);
 	SELECT string_agg(quote_ident(k.name), ', ') INTO key_names FROM unnest(p.key) k (name);
 	query := format('WITH due AS MATERIALIZED (SELECT t.ctid AS place, t.%I AS age, %s %s FOR UPDATE SKIP LOCKED), '
-		'gone AS (DELETE FROM whatsapp.%I t USING due d WHERE %s RETURNING t.*)%s '
+		'gone AS (DELETE FROM whatsapp.%I t WHERE t.ctid = ANY (ARRAY(SELECT d.place FROM due d)) '
+		'AND (%s) IN (SELECT %s FROM due d OFFSET 0) RETURNING t.*)%s '
 		'SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM gone), '
 		'(SELECT ARRAY[d.age::text, d.place::text] FROM due d ORDER BY d.age DESC, d.place DESC LIMIT 1)',
-		p.age, key_names, due, p.table_name,
-		(SELECT string_agg(format('t.%I = d.%I', k.name, k.name), ' AND ') FROM unnest(p.key) k (name)),
+		p.age, key_names, due, p.table_name, key_names, key_names,
 		coalesce(', along AS (' || p.along || ')', ''));
 
 	-- an objection is to be met where it can be dealt with; what the caller has

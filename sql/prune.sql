@@ -83,7 +83,6 @@ SELECT whatsapp.prune('contacts', '1 year');
 SELECT whatsapp.retention('contacts');
 ALTER SYSTEM SET whatsapp.retention_messages = '7d';
 ALTER SYSTEM SET whatsapp.retention_statuses = '11519min';
-ALTER SYSTEM SET whatsapp.retention_events = '-1';
 SELECT name, setting, unit, boot_val, context FROM pg_settings WHERE name LIKE 'whatsapp.retention%' ORDER BY name COLLATE "C";
 
 -- Rows that others need are kept and counted, however many there are, and the

@@ -655,7 +655,8 @@ record_replies(void)
 			}
 
 			/* this may take its time; transfers must not time out meanwhile */
-			if (wa_http_wait(0))
+			(void) wa_http_wait(0);
+			if (wa_shared_was_woken())
 				something_happened();
 		}
 	}
@@ -1085,7 +1086,8 @@ wait_for_work(void)
 {
 	if (extension_is_gone)
 		return;
-	if (wa_http_wait(time_to_wait()))
+	(void) wa_http_wait(time_to_wait());
+	if (wa_shared_was_woken())
 		wa_count_now(WA_COUNT_SENDER, "wakes", 1);
 	else if (poll_at > GetCurrentTimestamp())
 		return;

@@ -122,8 +122,10 @@ ok(wait_for_sender($node, 'two', $two),
 	'and sees to those that it has not started');
 
 # On in the file and for the database: either can switch it off
+$two = sender_pid($node, 'two');
 $node->safe_psql('postgres',
 	'ALTER DATABASE two SET whatsapp.enabled = on');
+ok(wait_for_sender($node, 'two', $two), 'another sender begins with the setting');
 $node->append_conf('postgresql.conf', 'whatsapp.enabled = off');
 $node->reload;
 ok( wait_until(

@@ -26,27 +26,28 @@ add_number($node);
 my $sender = wait_for_sender($node);
 my $launcher = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'whatsapp launcher'");
 
-# Do something until a counter of the sender says that it has noticed so often.
-# It need not notice each time, if these follow upon each other too fast.
+# Reload the configuration and wake the sender, until it says that it has noticed
+# both so often.  It need not notice each time, if these follow upon each other
+# too fast.
 $node->safe_psql('postgres', <<'SQL');
-CREATE PROCEDURE repeat(what text, counter text, label text, times bigint)
+CREATE FUNCTION noticed(label text) RETURNS bigint
+LANGUAGE sql
+RETURN (SELECT c.value FROM whatsapp.counters() c WHERE c.counter = 'sender' AND c.label = noticed.label);
+
+CREATE PROCEDURE disturb(times bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	target bigint;
-	seen bigint;
-	now_seen bigint;
+	reloads bigint;
+	wakes bigint;
 BEGIN
-	SELECT value INTO seen FROM whatsapp.counters() c WHERE c.counter = repeat.counter AND c.label = repeat.label;
-	target := seen + times;
-	WHILE seen < target LOOP
-		EXECUTE what;
+	FOR i IN 1 .. times LOOP
+		reloads := noticed('reloads');
+		wakes := noticed('wakes');
+		PERFORM pg_reload_conf(), whatsapp.wake_sender();
 		COMMIT;
-		LOOP
-			SELECT value INTO now_seen FROM whatsapp.counters() c WHERE c.counter = repeat.counter AND c.label = repeat.label;
-			EXIT WHEN now_seen > seen;
+		WHILE noticed('reloads') = reloads OR noticed('wakes') = wakes LOOP
 		END LOOP;
-		seen := now_seen;
 	END LOOP;
 END $$;
 
@@ -86,7 +87,7 @@ sub live_through
 
 	# plans are made anew after that, and all there are in the end
 	$node->safe_psql('postgres', 'TRUNCATE whatsapp.outbox, whatsapp.attempts, whatsapp.messages');
-	$node->safe_psql('postgres', "CALL repeat('SELECT pg_reload_conf(), whatsapp.wake_sender()', 'sender', 'reloads', $times)", timeout => 600);
+	$node->safe_psql('postgres', "CALL disturb($times)", timeout => 600);
 	return meet_errors($times);
 }
 

@@ -164,15 +164,15 @@ wait_for_state($node, "body = 'busy'", 'sent', 'a busy one records what is answe
 set_conf($node, 'whatsapp.max_in_flight = 4');
 object_to("NEW.body ~ 'recordable' AND NEW.state = 'sent'");
 my $answered = graph_get($graph, '/_count')->{accepted};
-my $tries = () = slurp_file($node->logfile) =~ /ERROR:  not so/g;
+my $errors = "SELECT value FROM whatsapp.statistics WHERE counter = 'sender' AND label = 'errors'";
+my $tries = $node->safe_psql('postgres', $errors);
 queue('unrecordable', 'recordable 1', 'recordable 2');
 wait_until('they are answered',
 	sub { graph_get($graph, '/_count')->{accepted} == $answered + 3 });
 ok( wait_until(
 		'they have been put off',
 		sub {
-			my @tries = slurp_file($node->logfile) =~ /ERROR:  not so/g;
-			return @tries > $tries + 3;
+			return $node->safe_psql('postgres', $errors) > $tries + 3;
 		}),
 	'they have been tried, and put off');
 object_to("NEW.body = 'unrecordable' AND NEW.state = 'sent'");

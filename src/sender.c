@@ -655,8 +655,7 @@ record_replies(void)
 			}
 
 			/* this may take its time; transfers must not time out meanwhile */
-			(void) wa_http_wait(0);
-			if (wa_shared_was_woken())
+			if (wa_http_wait(0))
 				something_happened();
 		}
 	}
@@ -1086,8 +1085,7 @@ wait_for_work(void)
 {
 	if (extension_is_gone)
 		return;
-	(void) wa_http_wait(time_to_wait());
-	if (wa_shared_was_woken())
+	if (wa_http_wait(time_to_wait()))
 		wa_count_now(WA_COUNT_SENDER, "wakes", 1);
 	else if (poll_at > GetCurrentTimestamp())
 		return;

@@ -34,7 +34,6 @@
 #include <signal.h>
 
 #include "miscadmin.h"
-#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -136,8 +135,6 @@ wa_shared_wake(Oid database)
 	slot = find_sender(database);
 	if (slot != NULL)
 	{
-		/* several may write this at once, but all the same */
-		slot->is_woken = true;
 		SetLatch(slot->latch);
 		LWLockRelease(shared->lock);
 		return;
@@ -400,25 +397,6 @@ wa_shared_end_well(void)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	shared->slots[my_slot].ended_well = true;
 	LWLockRelease(shared->lock);
-}
-
-/*
- * Has somebody woken us, since this was asked last?  Our latch is set for other
- * reasons, too, such as timers.  To be asked when the latch has been reset, and
- * before what we were woken for is looked for.
- */
-bool
-wa_shared_was_woken(void)
-{
-	volatile WaSlot *slot = &shared->slots[my_slot];
-	bool		was_woken = slot->is_woken;
-
-	if (was_woken)
-	{
-		slot->is_woken = false;
-		pg_memory_barrier();
-	}
-	return was_woken;
 }
 
 /*

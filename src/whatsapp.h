@@ -352,7 +352,6 @@ typedef struct WaSlot
 	Oid			owner;			/* of the extension */
 	pid_t		pid;			/* of the probe or sender; 0 if not running */
 	Latch	   *latch;			/* of the sender, NULL if not running */
-	bool		is_woken;		/* the sender, and has not heeded it yet */
 	bool		asked_again;	/* while it was being looked at */
 	bool		ended_well;		/* the worker meant to end */
 	bool		lacks_worker;	/* none could be registered */
@@ -602,7 +601,6 @@ extern void wa_shared_stop(int i);
 extern bool wa_shared_attach_worker(int i, bool is_sender);
 extern void wa_shared_report_owner(Oid owner);
 extern void wa_shared_end_well(void);
-extern bool wa_shared_was_woken(void);
 extern void wa_shared_show_mode(WaSenderMode mode);
 extern void wa_shared_show_tokens(const WaTokens *tokens, int ntokens);
 extern bool wa_shared_is_sender(void);

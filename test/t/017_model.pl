@@ -70,6 +70,8 @@ CREATE FUNCTION see() RETURNS json LANGUAGE sql AS $$
 $$;
 SQL
 my $session = $node->background_psql('postgres');
+# each query may take its time, and all of them together more
+$session->set_query_timer_restart;
 $session->query_safe('SET client_min_messages = error; SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off');
 
 # The model.  Times are in seconds, from now.

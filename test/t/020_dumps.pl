@@ -431,7 +431,7 @@ FROM (VALUES
 INSERT INTO whatsapp.outbox (phone_number_id, idempotency_key, recipient, type, content, waits_for, created_at)
 VALUES ('%1$s', 'held no more', '15550000014', 'template', '{"name": "welcome", "language": {"code": "en_US"}}', 'hold', now() - interval '1 month');
 INSERT INTO whatsapp.outbox (phone_number_id, idempotency_key, recipient, body, state, attempts, message_id, created_at, finished_at)
-VALUES ('%4$s', 'long ago', '15550000043', 'hello', 'sent', 1, 'wamid.longago', now() - interval '1 month', now() - interval '1 month');
+VALUES ('%4$s', 'long ago', '15550000043', 'hello', 'sent', 1, 'wamid.longago', now() - interval '20 days', now() - interval '20 days');
 UPDATE whatsapp.outbox
 SET state = 'sending', attempts = 1, nonce = '0123456789abcdef', claimed_at = now()
 WHERE idempotency_key IN ('under way', 'told', 'tenant under way');

@@ -94,6 +94,7 @@ CREATE TABLE whatsapp.numbers (
 	messages_per_second integer NOT NULL DEFAULT 80 CHECK (messages_per_second > 0),
 	appsecret_proof boolean NOT NULL DEFAULT false,
 	app_secret_is_own boolean NOT NULL DEFAULT false,
+	marketing_messages boolean NOT NULL DEFAULT false,
 	armed_in uuid,
 	state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused')),
 	paused_reason text,
@@ -109,6 +110,7 @@ COMMENT ON COLUMN whatsapp.numbers.api_version IS 'version of the Graph API to s
 COMMENT ON COLUMN whatsapp.numbers.messages_per_second IS 'how many messages are sent from it in a second, at most; a change counts at once. A webhook that tells of a higher throughput raises it';
 COMMENT ON COLUMN whatsapp.numbers.appsecret_proof IS 'whether calls prove that we know the app secret, as "Require app secret" in the app''s dashboard asks for; without one, nothing is sent then';
 COMMENT ON COLUMN whatsapp.numbers.app_secret_is_own IS 'whether it was given an app secret of its own: webhooks that another number''s is signed with are parked, if they tell something of it';
+COMMENT ON COLUMN whatsapp.numbers.marketing_messages IS 'whether templates of category MARKETING go to /marketing_messages, for which the account must be onboarded at Meta, instead of /messages; a message may say otherwise, in whatsapp.outbox.marketing';
 COMMENT ON COLUMN whatsapp.numbers.armed_in IS 'the installation in which it was given an access token, see whatsapp.installation; the background worker leaves rows of others alone';
 COMMENT ON COLUMN whatsapp.numbers.state IS 'active, or paused by somebody: then nothing is sent from it. What errors of Meta''s stop is in whatsapp.holds';
 COMMENT ON COLUMN whatsapp.numbers.paused_reason IS 'why it is paused; restored if it came from a dump with messages that were not sent there, and was given an access token here';
@@ -646,6 +648,7 @@ CREATE INDEX messages_thread_idx ON whatsapp.messages
 CREATE INDEX messages_target_idx ON whatsapp.messages (target_id, phone_number_id)
 	WHERE target_id IS NOT NULL;
 CREATE INDEX messages_received_idx ON whatsapp.messages (received_at);
+CREATE INDEX messages_message_id_idx ON whatsapp.messages (message_id);
 COMMENT ON TABLE whatsapp.messages IS 'messages, received and sent';
 COMMENT ON COLUMN whatsapp.messages.phone_number_id IS 'our number; empty if the webhook did not tell it';
 COMMENT ON COLUMN whatsapp.messages.message_id IS 'Meta''s id of the message (wamid)';
@@ -3260,6 +3263,9 @@ CREATE TABLE whatsapp.outbox (
 	expires_at timestamptz,
 	idempotency_key text,
 	callback_data text,
+	options jsonb,
+	marketing boolean,
+	campaign text,
 	state text NOT NULL DEFAULT 'queued'
 		CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'unknown', 'cancelled', 'expired')),
 	waits_for text CHECK (waits_for IN ('turn', 'schedule', 'retry', 'hold')),
@@ -3315,6 +3321,9 @@ COMMENT ON COLUMN whatsapp.outbox.send_after IS 'not to be sent before; NULL for
 COMMENT ON COLUMN whatsapp.outbox.expires_at IS 'not to be sent after; NULL for never mind';
 COMMENT ON COLUMN whatsapp.outbox.idempotency_key IS 'anything that may be queued once only for a number';
 COMMENT ON COLUMN whatsapp.outbox.callback_data IS 'comes back with each status, as whatsapp.statuses.callback_data; up to 460 characters';
+COMMENT ON COLUMN whatsapp.outbox.options IS 'what else Meta wants beside the content, as an object, such as {"recipient_identity_key_hash": "..."}; of Direct Send: category, direct_send_config, ttl_seconds; of marketing messages: product_policy, message_activity_sharing, bid_spec';
+COMMENT ON COLUMN whatsapp.outbox.marketing IS 'whether a template goes to /marketing_messages instead of /messages; if NULL, what whatsapp.numbers.marketing_messages says, for templates of which it is known that they are of category MARKETING';
+COMMENT ON COLUMN whatsapp.outbox.campaign IS 'any name for messages that belong together; see whatsapp.campaigns';
 COMMENT ON COLUMN whatsapp.outbox.state IS 'queued, sending, sent (accepted by Meta), failed, unknown (it may have been accepted), cancelled, expired';
 COMMENT ON COLUMN whatsapp.outbox.waits_for IS 'what a queued message waits for: nothing if NULL, so that it is the next to its recipient; turn, as others to that recipient go first; schedule (send_after); retry (retry_at); hold, as its template is held. Leave it to the default';
 COMMENT ON COLUMN whatsapp.outbox.attempts IS 'how often it was tried to send it, but for what surely did not leave or had to wait';
@@ -3341,10 +3350,10 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT r.complaint, r.hint
 	FROM (VALUES
-		(1, o.recipient IS NULL OR o.recipient = '',
+		(1, o.type NOT IN ('mark_read', 'typing') AND (o.recipient IS NULL OR o.recipient = ''),
 			'message has no recipient',
 			'Set recipient to a phone number with country code, such as 15551234567.'),
-		(2, o.recipient_key IS NULL,
+		(2, o.type NOT IN ('mark_read', 'typing') AND o.recipient_key IS NULL,
 			'message has an invalid recipient',
 			'Set recipient to a phone number with country code, such as 15551234567, to a BSUID, or with recipient_type = ''group'' to the id of a group.'),
 		(3, o.recipient_type NOT IN ('individual', 'group'),
@@ -4244,19 +4253,27 @@ COMMENT ON FUNCTION whatsapp.callback_data(text) IS 'the callback_data that was 
 
 CREATE FUNCTION whatsapp.request_body(o whatsapp.outbox) RETURNS jsonb
 LANGUAGE sql STABLE
-RETURN jsonb_strip_nulls(jsonb_build_object(
-		'messaging_product', 'whatsapp',
-		'recipient_type', o.recipient_type,
-		'to', CASE WHEN o.recipient_type = 'group' OR o.recipient_key LIKE '+%' THEN o.recipient_key END,
-		'recipient', CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END,
-		'context', CASE WHEN o.reply_to IS NOT NULL THEN jsonb_build_object('message_id', o.reply_to) END,
-		'biz_opaque_callback_data', CASE
-			WHEN o.nonce IS NULL THEN o.callback_data
-			ELSE whatsapp.callback_token(o) || coalesce('.' || o.callback_data, '')
-		END,
-		'type', o.type))
-	|| jsonb_build_object(o.type, coalesce(o.content, jsonb_build_object('body', o.body)));
-COMMENT ON FUNCTION whatsapp.request_body(whatsapp.outbox) IS 'what is sent for a message; the content goes under the key that is named like the type, so that new types need no change here';
+RETURN CASE
+	WHEN o.type IN ('mark_read', 'typing') THEN
+		jsonb_build_object('messaging_product', 'whatsapp', 'status', 'read')
+		|| CASE WHEN o.type = 'typing' THEN '{"typing_indicator": {"type": "text"}}'::jsonb ELSE '{}'::jsonb END
+		|| o.content
+	ELSE
+		coalesce(o.options, '{}')
+		|| jsonb_strip_nulls(jsonb_build_object(
+			'messaging_product', 'whatsapp',
+			'recipient_type', o.recipient_type,
+			'to', CASE WHEN o.recipient_type = 'group' OR o.recipient_key LIKE '+%' THEN o.recipient_key END,
+			'recipient', CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END,
+			'context', CASE WHEN o.reply_to IS NOT NULL THEN jsonb_build_object('message_id', o.reply_to) END,
+			'biz_opaque_callback_data', CASE
+				WHEN o.nonce IS NULL THEN o.callback_data
+				ELSE whatsapp.callback_token(o) || coalesce('.' || o.callback_data, '')
+			END,
+			'type', o.type))
+		|| jsonb_build_object(o.type, coalesce(o.content, jsonb_build_object('body', o.body)))
+END;
+COMMENT ON FUNCTION whatsapp.request_body(whatsapp.outbox) IS 'what is sent for a message; the content goes under the key that is named like the type, so that new types need no change here. Read and typing calls, which are to nobody, are content and little else';
 
 -- How fast, and whether at all.
 
@@ -4289,20 +4306,27 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.open_numbers() IS 'the numbers that may send now, and how many messages in a second';
 
-CREATE FUNCTION whatsapp.is_opted_out(o whatsapp.outbox) RETURNS boolean
+CREATE FUNCTION whatsapp.is_of_marketing(o whatsapp.outbox) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT CASE WHEN EXISTS (
+	SELECT o.type = 'template' AND EXISTS (
 		SELECT FROM whatsapp.templates t
 		JOIN whatsapp.numbers n ON n.waba_id = t.waba_id
 		WHERE n.phone_number_id = o.phone_number_id AND upper(t.category) = 'MARKETING'
-			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', '')
-	) THEN whatsapp.wants_no_marketing(o.phone_number_id, whatsapp.contact_key(o.phone_number_id,
-		CASE WHEN o.recipient_key LIKE '+%' THEN o.recipient_key END,
-		CASE WHEN o.recipient_key NOT LIKE '+%' THEN o.recipient_key END, 'infinity'))
+			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', ''));
+END;
+COMMENT ON FUNCTION whatsapp.is_of_marketing(whatsapp.outbox) IS 'whether a message is of a template of which whatsapp.templates says that its category is MARKETING';
+
+CREATE FUNCTION whatsapp.is_opted_out(o whatsapp.outbox) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT CASE WHEN o.marketing OR whatsapp.is_of_marketing(o) THEN
+		whatsapp.wants_no_marketing(o.phone_number_id, whatsapp.contact_key(o.phone_number_id,
+			CASE WHEN o.recipient_key LIKE '+%' THEN o.recipient_key END,
+			CASE WHEN o.recipient_key NOT LIKE '+%' THEN o.recipient_key END, 'infinity'))
 	ELSE false END;
 END;
-COMMENT ON FUNCTION whatsapp.is_opted_out(whatsapp.outbox) IS 'whether a message is of a marketing template, as far as webhooks have told, and its recipient wants none';
+COMMENT ON FUNCTION whatsapp.is_opted_out(whatsapp.outbox) IS 'whether a message is of a marketing template, as it says or whatsapp.templates does, and its recipient wants none';
 
 -- What may leave now is read number by number, up to the limit of each, and
 -- taken in turns.  The background worker knows how far it has read: up to
@@ -4475,7 +4499,8 @@ BEGIN
 		SELECT (f.o).id AS id, (f.o).phone_number_id AS phone_number_id, (f.o).recipient_key AS recipient_key,
 			p.until AS held_until,
 			CASE
-				WHEN (f.o).expires_at <= now() THEN 'expired'
+				WHEN (f.o).expires_at <= now() OR (f.o).type = 'typing'
+					AND greatest((f.o).created_at, (f.o).send_after) + interval '25 seconds' <= now() THEN 'expired'
 				WHEN NOT whatsapp.is_sendable(f.o) THEN 'failed'
 				WHEN (f.o).send_after > now() THEN 'schedule'
 				WHEN (f.o).type NOT IN ('mark_read', 'typing') AND h.id <> (f.o).id THEN 'turn'
@@ -4540,16 +4565,21 @@ BEGIN
 	RETURN QUERY
 	WITH sender AS MATERIALIZED (
 		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value AS access_token,
-			-- without the proof there is no address, and so nothing leaves
-			coalesce(whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/messages'
-				|| CASE WHEN n.appsecret_proof THEN '?appsecret_proof=' || whatsapp.appsecret_proof(n.phone_number_id, s.value) ELSE '' END, '') AS url
+			whatsapp.graph_endpoint(n.api_version) || '/' || n.phone_number_id || '/' AS url,
+			CASE WHEN n.appsecret_proof THEN '?appsecret_proof=' || whatsapp.appsecret_proof(n.phone_number_id, s.value) ELSE '' END AS proof,
+			n.marketing_messages
 		FROM whatsapp.numbers n
 		JOIN whatsapp.valid_secrets s ON s.phone_number_id = n.phone_number_id
 		WHERE s.kind = 'access_token'
 		ORDER BY n.phone_number_id, s.secret_id DESC
 	)
-	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce, a.url, a.access_token, whatsapp.request_body(c)::text, c.expires_at,
-		c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
+	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce,
+		-- without the proof there is no address, and so nothing leaves
+		coalesce(a.url || CASE
+			WHEN c.type = 'template' AND coalesce(c.marketing, a.marketing_messages AND whatsapp.is_of_marketing(c)) THEN 'marketing_messages'
+			ELSE 'messages'
+		END || a.proof, ''),
+		a.access_token, whatsapp.request_body(c)::text, c.expires_at, c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
 	FROM whatsapp.outbox c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
 	WHERE c.id = ANY (claimed)
@@ -4999,7 +5029,11 @@ COMMENT ON FUNCTION whatsapp.withdraw(bigint[]) IS 'for the background worker: w
 
 CREATE FUNCTION whatsapp.is_sendable(o whatsapp.outbox) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN coalesce(o.recipient_key <> '', false) AND (o.content IS NOT NULL OR o.type = 'text' AND coalesce(o.body <> '', false));
+RETURN CASE
+	WHEN o.type IN ('mark_read', 'typing') THEN coalesce(jsonb_typeof(o.content) = 'object', false)
+	ELSE coalesce(o.recipient_key <> '', false) AND (o.content IS NOT NULL OR o.type = 'text' AND coalesce(o.body <> '', false))
+		AND coalesce(jsonb_typeof(o.options), 'object') = 'object'
+END;
 COMMENT ON FUNCTION whatsapp.is_sendable(whatsapp.outbox) IS 'whether there is anything to send for a row, and anybody to send it to: rows from dumps are not checked when they come';
 
 CREATE FUNCTION whatsapp.delay(class text, wait interval, attempts integer, deferrals integer, retry_after integer) RETURNS interval
@@ -5017,7 +5051,7 @@ RETURN greatest(
 	CASE WHEN retry_after > 0 THEN interval '1 second' * least(retry_after, 3600) END);
 COMMENT ON FUNCTION whatsapp.delay(text, interval, integer, integer, integer) IS 'how long a message waits before it is tried again, from the class of the error and how often it was tried, and had to wait, before: twice as long each time, by chance up to half of that less, and at most five minutes, or one if it did not leave, or some seconds if the server just did not look at it; of a pair four times as long each time, up to 4096 seconds; for what Retry-After says at least, in seconds, and that at most an hour';
 
-CREATE FUNCTION whatsapp.verdict(outcome text, http_status integer, reply jsonb,
+CREATE FUNCTION whatsapp.verdict(type text, outcome text, http_status integer, reply jsonb,
 	OUT state text, OUT class text, OUT wait interval, OUT error_code integer, OUT error_subcode integer,
 	OUT error_title text, OUT error_details text, OUT error text, OUT fbtrace_id text)
 RETURNS record
@@ -5026,6 +5060,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	told jsonb := CASE WHEN jsonb_typeof(reply -> 'error') = 'object' THEN reply -> 'error' END;
+	may_repeat CONSTANT boolean := type IN ('mark_read', 'typing');
 BEGIN
 	IF outcome IN ('not sent', 'not read', 'withdrawn') THEN
 		state := 'queued';
@@ -5033,10 +5068,11 @@ BEGIN
 		RETURN;
 	END IF;
 	IF outcome <> 'answered' THEN
-		state := 'unknown';
+		state := CASE WHEN may_repeat THEN 'queued' ELSE 'unknown' END;
+		class := CASE WHEN may_repeat THEN 'retry' END;
 		RETURN;
 	END IF;
-	IF reply #>> '{messages,0,id}' <> '' THEN
+	IF may_repeat AND reply ->> 'success' = 'true' OR NOT may_repeat AND reply #>> '{messages,0,id}' <> '' THEN
 		state := 'sent';
 		RETURN;
 	END IF;
@@ -5057,13 +5093,16 @@ BEGIN
 	INTO verdict.class, verdict.wait, verdict.error
 	FROM whatsapp.error_class(http_status, error_code, error_subcode, concat_ws(' ', error_title, error_details),
 		told ->> 'is_transient' = 'true') e;
+	IF class IS NULL AND may_repeat THEN
+		class := 'retry';
+	END IF;
 	state := CASE
 		WHEN class IS NULL THEN 'unknown'
 		WHEN class IN ('permanent', 'reroute', 'suppress') THEN 'failed'
 		ELSE 'queued'
 	END;
 END $$;
-COMMENT ON FUNCTION whatsapp.verdict(text, integer, jsonb) IS 'what came of an attempt, from its outcome (answered, not sent, not read, withdrawn, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. "queued" is still to be seen in the light of attempts made before';
+COMMENT ON FUNCTION whatsapp.verdict(text, text, integer, jsonb) IS 'what came of an attempt, from the type of the message, its outcome (answered, not sent, not read, withdrawn, unknown), the HTTP status and the JSON that was answered: sent needs an id from Meta; what an error of Meta''s means is said by whatsapp.error_classes, whatever the HTTP status is; without either only a status that says that the request was refused tells that it was not accepted. Read and typing calls have no id, and may be repeated. "queued" is still to be seen in the light of attempts made before';
 
 CREATE FUNCTION whatsapp.hold_key(class text, recipient_key text, template_key text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -5118,7 +5157,7 @@ BEGIN
 				CASE WHEN v.state <> 'sent' THEN
 					format('HTTP status %s without an answer of the Graph API', f.http_status) END) AS error
 		FROM free f
-		CROSS JOIN LATERAL whatsapp.verdict(f.outcome, f.http_status, f.reply) v
+		CROSS JOIN LATERAL whatsapp.verdict(f.type, f.outcome, f.http_status, f.reply) v
 		-- somebody has thought otherwise meanwhile: only what was sent is a fact
 		WHERE f.state = 'sending' OR v.state = 'sent'
 	), decided AS MATERIALIZED (
@@ -5560,6 +5599,7 @@ BEGIN
 		SELECT o AS o, r.wa_id, r.user_id, r.group_id
 		FROM whatsapp.sent_to(outbox_ids, wa_ids) r
 		JOIN whatsapp.outbox o ON o.id = r.id
+		WHERE o.type NOT IN ('mark_read', 'typing')
 	), superseded AS (
 		-- a webhook that was faster may have told of the message, in its way
 		INSERT INTO whatsapp.events (event_id, phone_number_id, field, event, element)
@@ -5578,7 +5618,7 @@ BEGIN
 	INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
 		wa_id, user_id, group_id, context_id, target_id, status, status_at, sent_at, outbox_id, element)
 	SELECT (s.o).phone_number_id, (s.o).message_id, 'outbound', (s.o).type,
-		coalesce((s.o).body, (s.o).content ->> 'body', (s.o).content ->> 'caption',
+		coalesce((s.o).body, (s.o).content #>> '{body,text}', (s.o).content ->> 'body', (s.o).content ->> 'caption',
 			CASE WHEN (s.o).type = 'reaction' THEN nullif((s.o).content ->> 'emoji', '') END),
 		s.wa_id, s.user_id, s.group_id, (s.o).reply_to,
 		CASE WHEN (s.o).type = 'reaction' THEN (s.o).content ->> 'message_id' END,
@@ -5817,13 +5857,20 @@ DECLARE
 BEGIN
 	WITH interrupted AS (
 		UPDATE whatsapp.outbox o
-		SET state = 'unknown', finished_at = now(), error_code = NULL, error_title = NULL, error_details = NULL,
+		SET state = k.state, finished_at = CASE WHEN k.state = 'unknown' THEN now() END,
+			error_code = NULL, error_title = NULL, error_details = NULL,
 			error = 'The background worker ended while the message was being sent.', fbtrace_id = NULL
-		WHERE o.id = ANY (ids)
-		RETURNING o.id, o.attempts, o.error, o.phone_number_id, o.recipient_key
+		FROM (
+			SELECT q.id,
+				CASE WHEN q.type IN ('mark_read', 'typing') AND q.attempts < whatsapp.max_attempts() THEN 'queued' ELSE 'unknown' END AS state
+			FROM whatsapp.outbox q
+			WHERE q.id = ANY (ids)
+		) k
+		WHERE o.id = k.id
+		RETURNING o.id, o.state, o.attempts, o.error, o.phone_number_id, o.recipient_key
 	), logged AS (
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, error)
-		SELECT i.id, i.attempts, 'interrupted', 'unknown', i.error
+		SELECT i.id, i.attempts, 'interrupted', i.state, i.error
 		FROM interrupted i
 		ORDER BY i.id
 	)
@@ -6427,7 +6474,7 @@ BEGIN
 			'SELECT (phone_number_id, waba_id, display_phone_number, verified_name, messages_per_second, state, paused_reason, paused_until)',
 			'{numbers}'),
 		('{sender, admin}', 'TABLE',
-			'INSERT (phone_number_id, recipient, recipient_type, type, body, content, reply_to, priority, send_after, expires_at, idempotency_key, callback_data)',
+			'INSERT (phone_number_id, recipient, recipient_type, type, body, content, reply_to, priority, send_after, expires_at, idempotency_key, callback_data, options, marketing, campaign)',
 			'{outbox}'),
 		('{sender, reader, admin}', 'TABLE', 'SELECT', '{outbox}'),
 		('{sender, admin}', 'FUNCTION', 'EXECUTE', '{enqueue, send_text, cancel}'),
@@ -6454,7 +6501,7 @@ BEGIN
 		('{admin}', 'TABLE', 'DELETE', '{numbers, hooks, secrets}'),
 		('{admin}', 'TABLE', 'SELECT, INSERT', '{hooks}'),
 		('{admin}', 'TABLE', 'UPDATE (waba_id, display_phone_number, verified_name, api_version, messages_per_second, appsecret_proof,
-			app_secret_is_own, state, paused_reason, paused_until)', '{numbers}'),
+			app_secret_is_own, marketing_messages, state, paused_reason, paused_until)', '{numbers}'),
 		('{admin}', 'TABLE', 'SELECT (secret_id, kind, phone_number_id, source, name, valid_until, added_at), UPDATE (valid_until)', '{secrets}'),
 		('{admin}', 'TABLE', 'UPDATE (name)', '{contacts}'),
 		('{admin}', 'FUNCTION', 'EXECUTE', '{prune, prune_rows, prunable, retention, count_event, reset_statistics, add_number, set_access_token, set_app_secret, set_verify_token,

@@ -49,7 +49,7 @@ FROM (VALUES
 	('not read', 0, NULL),
 	('not sent', 0, NULL)
 ) o (outcome, http_status, reply)
-CROSS JOIN LATERAL whatsapp.verdict(o.outcome, o.http_status, o.reply::jsonb) v;
+CROSS JOIN LATERAL whatsapp.verdict('text', o.outcome, o.http_status, o.reply::jsonb) v;
 
 -- how long to wait: never less than half of it, nor more
 SELECT d.class, d.attempts, d.deferrals, d.retry_after, bool_and(whatsapp.delay(d.class, d.wait::interval, d.attempts, d.deferrals, d.retry_after)

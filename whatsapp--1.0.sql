@@ -44,6 +44,11 @@ LANGUAGE c VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'whatsapp_count_event';
 COMMENT ON FUNCTION whatsapp.count_event(text, text, bigint) IS 'adds to a counter of whatsapp.statistics, when the transaction commits. Error 22023 if there is none of this name; a label that it does not have is counted as other';
 
+CREATE FUNCTION whatsapp.in_sender() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'whatsapp_in_sender';
+COMMENT ON FUNCTION whatsapp.in_sender() IS 'whether this is the background worker that sends';
+
 CREATE FUNCTION whatsapp.wake_sender() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'whatsapp_wake_sender';
@@ -3233,8 +3238,8 @@ COMMENT ON FUNCTION whatsapp.default_number() IS 'the only number, or NULL if th
 CREATE FUNCTION whatsapp.recipient_key(recipient text, recipient_type text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-	WHEN recipient_type <> 'individual' THEN recipient
-	WHEN recipient ~ '^[A-Z]{2}\.' THEN recipient
+	WHEN recipient_type <> 'individual' THEN substring(recipient FROM '^[^+[:space:][:cntrl:]][^[:space:][:cntrl:]]{0,255}$')
+	WHEN recipient ~ '^[A-Z]{2}\.' THEN substring(recipient FROM '^[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}$')
 	ELSE substring(
 		regexp_replace(
 			translate(replace(recipient, '(0)', ''), E' \t-.()/' || chr(160) || chr(8239), ''),
@@ -3342,78 +3347,187 @@ COMMENT ON COLUMN whatsapp.outbox.claimed_at IS 'when the newest attempt began';
 COMMENT ON COLUMN whatsapp.outbox.finished_at IS 'when the state became final, or unknown';
 COMMENT ON COLUMN whatsapp.outbox.failed_at IS 'when it failed; of a message that was sent, when a status "failed" said so';
 
--- The first thing that is wrong with a row, if anything is.  (A function that
--- returns a set, as only such become part of the query that calls them.)
+-- What Meta would certainly refuse is refused where it is queued.  What a row
+-- must be like by itself is here; the rules for contents are in src/rules.c;
+-- and what a template that is known wants is in whatsapp.template_complaint().
+
+CREATE FUNCTION whatsapp.message_rules(OUT rule integer, OUT type text, OUT path text, OUT kind text, OUT "limit" text,
+	OUT wish text, OUT hint text, OUT source text)
+RETURNS SETOF record
+LANGUAGE c STABLE
+AS 'MODULE_PATHNAME', 'whatsapp_message_rules';
+COMMENT ON FUNCTION whatsapp.message_rules() IS 'the rules for messages that are queued, in the order in which they are tried: the type of message (* is any), the path to what a rule is about, from the type, or from a column of whatsapp.outbox, the kind of rule, its limit or what else it needs to know, what it asks for, what to do about it, and the section of Meta''s reference for POST /messages that it is from';
+
+CREATE FUNCTION whatsapp.complaint(type text, recipient_type text, body text, content jsonb, options jsonb,
+	reply_to text, callback_data text,
+	OUT complaint text, OUT detail text, OUT hint text, OUT rule integer)
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_complaint';
+COMMENT ON FUNCTION whatsapp.complaint(text, text, text, jsonb, jsonb, text, text) IS 'the first of whatsapp.message_rules() that a message breaks: where and what it asks for, what there is instead, but not the text of the message, and what to do about it; NULL if it breaks none';
+
+CREATE FUNCTION whatsapp.row_complaint(o whatsapp.outbox) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN o.phone_number_id IS NULL THEN
+		E'message has no number to be sent from\nAdd a number with whatsapp.add_number(); if there are several, set phone_number_id.'
+	WHEN o.recipient_type NOT IN ('individual', 'group') THEN
+		E'message has an invalid recipient type\nSet recipient_type to individual or group.'
+	WHEN o.type NOT IN ('mark_read', 'typing') AND coalesce(o.recipient, '') = '' THEN
+		E'message has no recipient\nSet recipient to a phone number with country code, such as 15551234567.'
+	WHEN o.type NOT IN ('mark_read', 'typing') AND o.recipient_key IS NULL THEN
+		E'message has an invalid recipient\nSet recipient to a phone number with country code, such as 15551234567, to a BSUID, or with recipient_type = ''group'' to the id of a group.'
+	WHEN o.type <> 'text' AND (o.type !~ '^[a-z][a-z0-9_]*$' OR o.type IN ('messaging_product', 'recipient_type', 'to', 'recipient', 'type', 'context', 'biz_opaque_callback_data')) THEN
+		E'message has an invalid type\nSet type to Meta''s word for what it is, such as text, image or template.'
+	WHEN o.type = 'text' AND o.content IS NULL AND coalesce(o.body, '') = '' THEN
+		E'text message has no body\nSet body to what is to be said.'
+	WHEN o.content IS NOT NULL AND o.body IS NOT NULL THEN
+		E'message has both body and content\nSet body for a plain text message, and content for all others.'
+	WHEN o.type <> 'text' AND o.body IS NOT NULL THEN
+		E'message has a body, but is no text message\nSet content to what Meta''s documentation has under the key that is named like the type.'
+	WHEN o.type <> 'text' AND o.content IS NULL OR o.content = 'null' THEN
+		E'message has no content\nSet content to what Meta''s documentation has under the key that is named like the type.'
+	WHEN o.options IS NOT NULL AND jsonb_typeof(o.options) <> 'object' THEN
+		E'options of message are no object\nSet options to an object of what Meta wants beside the content.'
+	WHEN o.marketing AND o.type <> 'template' THEN
+		E'message to be sent as marketing is no template\nLeave marketing out, or send a template of category MARKETING.'
+END;
+COMMENT ON FUNCTION whatsapp.row_complaint(whatsapp.outbox) IS 'the first thing that is wrong with a row by itself, and on the next line what to do about it; NULL if it is fine. Of what is in its content, whatsapp.complaint() tells';
+
+-- (A function that returns a set, as only such become part of the query that
+-- calls them.)
 CREATE FUNCTION whatsapp.outbox_complaint(o whatsapp.outbox)
-RETURNS TABLE (complaint text, hint text)
+RETURNS TABLE (complaint text, detail text, hint text)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT r.complaint, r.hint
-	FROM (VALUES
-		(1, o.type NOT IN ('mark_read', 'typing') AND (o.recipient IS NULL OR o.recipient = ''),
-			'message has no recipient',
-			'Set recipient to a phone number with country code, such as 15551234567.'),
-		(2, o.type NOT IN ('mark_read', 'typing') AND o.recipient_key IS NULL,
-			'message has an invalid recipient',
-			'Set recipient to a phone number with country code, such as 15551234567, to a BSUID, or with recipient_type = ''group'' to the id of a group.'),
-		(3, o.recipient_type NOT IN ('individual', 'group'),
-			'message has an invalid recipient type',
-			'Set recipient_type to individual or group.'),
-		(4, o.phone_number_id IS NULL,
-			'message has no number to be sent from',
-			'Add a number with whatsapp.add_number(); if there are several, set phone_number_id.'),
-		(5, NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.phone_number_id = o.phone_number_id),
-			'message is to be sent from an unknown number',
-			'Add the number with whatsapp.add_number(), or set phone_number_id to one of whatsapp.numbers.'),
-		(6, o.type = 'text' AND o.content IS NULL AND (o.body IS NULL OR o.body = ''),
-			'text message has no body',
-			'Set body to what is to be said.'),
-		(7, o.type <> 'text' AND o.content IS NULL,
-			'message has no content',
-			'Set content to what Meta''s documentation has under the key that is named like the type.'),
-		(8, o.content IS NOT NULL AND o.body IS NOT NULL,
-			'message has both body and content',
-			'Set body for a plain text message, and content for all others.'),
-		(9, length(o.callback_data) > 460,
-			'callback data of message is too long',
-			'Set callback_data to 460 characters at most: Meta takes 512, and the rest is for our own token.')
-	) r (ord, applies, complaint, hint)
-	WHERE r.applies
-	ORDER BY r.ord
+	SELECT c.complaint, c.detail, c.hint
+	FROM (
+		SELECT 1 AS ord, split_part(r.complaint, E'\n', 1) AS complaint, NULL::text AS detail, split_part(r.complaint, E'\n', 2) AS hint
+		FROM (SELECT whatsapp.row_complaint(o) AS complaint) r
+		WHERE r.complaint IS NOT NULL
+		UNION ALL
+		SELECT 2, 'message is to be sent from an unknown number', NULL,
+			'Add the number with whatsapp.add_number(), or set phone_number_id to one of whatsapp.numbers.'
+		WHERE NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.phone_number_id = o.phone_number_id)
+		UNION ALL
+		SELECT 3, m.complaint, m.detail, m.hint
+		FROM whatsapp.complaint(o.type, o.recipient_type, o.body, o.content, o.options, o.reply_to, o.callback_data) m
+		WHERE m.complaint IS NOT NULL
+	) c
+	ORDER BY c.ord
 	LIMIT 1;
 END;
-COMMENT ON FUNCTION whatsapp.outbox_complaint(whatsapp.outbox) IS 'why a row cannot be sent, and what to do about it; no row if it can';
+COMMENT ON FUNCTION whatsapp.outbox_complaint(whatsapp.outbox) IS 'why a row cannot be sent, what there is instead, and what to do about it; no row if it can';
 
-CREATE FUNCTION whatsapp.check_outbox() RETURNS trigger
+CREATE FUNCTION whatsapp.refusal(nbad bigint, nrows bigint, o whatsapp.outbox,
+	OUT message text, OUT detail text, OUT hint text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT
+		CASE WHEN nrows = 1 THEN c.complaint
+			ELSE format('%s of %s messages cannot be sent, the first because: %s', nbad, nrows, c.complaint) END,
+		concat_ws(' ', c.detail, format(CASE WHEN nrows = 1 THEN 'The message is to %s.' ELSE 'The first is to %s.' END,
+			coalesce(quote_literal(left(o.recipient, 100)), 'nobody'))),
+		concat_ws(' ', c.hint, CASE WHEN nrows > 1 THEN 'whatsapp.why_not() tells which to leave out.' END)
+	FROM whatsapp.outbox_complaint(o) c;
+END;
+COMMENT ON FUNCTION whatsapp.refusal(bigint, bigint, whatsapp.outbox) IS 'what to say when so many of so many rows cannot be sent, the first being that';
+
+CREATE FUNCTION whatsapp.check_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	numbers CONSTANT text[] := ARRAY(SELECT n.phone_number_id FROM whatsapp.numbers n);
 	bad record;
 BEGIN
-	SELECT c.complaint, c.hint, n.id
+	SELECT count(*) AS n, min(r.id) AS id
 	INTO bad
-	FROM new_rows n, whatsapp.outbox_complaint(n) c
-	WHERE n.created_at = now() AND n.state = 'queued'
-	ORDER BY n.id
-	LIMIT 1;
+	FROM new_rows r
+	WHERE r.created_at = now() AND r.state = 'queued'
+		AND (whatsapp.row_complaint(r) IS NOT NULL
+			OR r.phone_number_id <> ALL (numbers)
+			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL);
 
-	IF FOUND THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'WA001',
-			MESSAGE = bad.complaint,
-			HINT = bad.hint,
-			SCHEMA = 'whatsapp',
-			TABLE = 'outbox';
+	IF bad.n > 0 THEN
+		SELECT f.* INTO bad
+		FROM new_rows r
+		CROSS JOIN LATERAL whatsapp.refusal(bad.n, (SELECT count(*) FROM new_rows), r) f
+		WHERE r.id = bad.id;
+		RAISE EXCEPTION USING ERRCODE = 'WA001', MESSAGE = bad.message, DETAIL = bad.detail, HINT = bad.hint,
+			SCHEMA = 'whatsapp', TABLE = 'outbox';
 	END IF;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION whatsapp.check_outbox() IS 'refuses messages that Meta would certainly refuse, with error WA001';
+COMMENT ON FUNCTION whatsapp.check_inserted() IS 'refuses messages that Meta would certainly refuse, with error WA001; but not rows that bring their own created_at, as these come from a dump';
 
 CREATE TRIGGER check_inserted AFTER INSERT ON whatsapp.outbox
 	REFERENCING NEW TABLE AS new_rows
-	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.check_outbox();
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.check_inserted();
 COMMENT ON TRIGGER check_inserted ON whatsapp.outbox IS 'refuses messages that Meta would certainly refuse';
+
+-- Only rows are looked at of which something has changed that there are rules
+-- for, whatever they were before.
+CREATE FUNCTION whatsapp.check_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	numbers CONSTANT text[] := ARRAY(SELECT n.phone_number_id FROM whatsapp.numbers n);
+	stack text;
+	bad record;
+BEGIN
+	IF whatsapp.in_sender() AND pg_trigger_depth() = 1 THEN
+		RETURN NULL;
+	END IF;
+	-- we change what a row waits for, and nothing else
+	GET DIAGNOSTICS stack = PG_CONTEXT;
+	IF position('function whatsapp.place_inserted() line' IN stack) > 0 THEN
+		RETURN NULL;
+	END IF;
+	PERFORM FROM new_rows r WHERE r.state = 'queued' LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+
+	WITH changed AS MATERIALIZED (
+		SELECT c.id
+		FROM (
+			SELECT o.id, o.phone_number_id, o.recipient, o.recipient_type, o.type, o.body, o.content, o.reply_to, o.callback_data,
+				o.options, o.marketing
+			FROM old_rows o
+			UNION ALL
+			SELECT n.id, n.phone_number_id, n.recipient, n.recipient_type, n.type, n.body, n.content, n.reply_to, n.callback_data,
+				n.options, n.marketing
+			FROM new_rows n
+		) c
+		GROUP BY c.id, c.phone_number_id, c.recipient, c.recipient_type, c.type, c.body, c.content, c.reply_to, c.callback_data,
+			c.options, c.marketing
+		HAVING count(*) = 1
+	)
+	SELECT count(*) AS n, min(r.id) AS id
+	INTO bad
+	FROM new_rows r
+	WHERE r.state = 'queued' AND r.id IN (SELECT c.id FROM changed c)
+		AND (whatsapp.row_complaint(r) IS NOT NULL
+			OR r.phone_number_id <> ALL (numbers)
+			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL);
+
+	IF bad.n > 0 THEN
+		SELECT f.* INTO bad
+		FROM new_rows r
+		CROSS JOIN LATERAL whatsapp.refusal(bad.n, (SELECT count(*) FROM new_rows), r) f
+		WHERE r.id = bad.id;
+		RAISE EXCEPTION USING ERRCODE = 'WA001', MESSAGE = bad.message, DETAIL = bad.detail, HINT = bad.hint,
+			SCHEMA = 'whatsapp', TABLE = 'outbox';
+	END IF;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.check_updated() IS 'refuses changes of queued messages that Meta would certainly refuse, with error WA001';
+
+CREATE TRIGGER check_updated AFTER UPDATE ON whatsapp.outbox
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION whatsapp.check_updated();
+COMMENT ON TRIGGER check_updated ON whatsapp.outbox IS 'refuses changes of messages that Meta would certainly refuse';
 
 CREATE FUNCTION whatsapp.outbox_queued() RETURNS trigger
 LANGUAGE c
@@ -3452,11 +3566,6 @@ COMMENT ON COLUMN whatsapp.tallies.phone_number_id IS 'the number that messages 
 COMMENT ON COLUMN whatsapp.tallies.queued IS 'rows in state queued';
 COMMENT ON COLUMN whatsapp.tallies.not_due IS 'those of them that wait for their time: send_after or retry_at';
 COMMENT ON COLUMN whatsapp.tallies.sending IS 'rows in state sending';
-
-CREATE FUNCTION whatsapp.in_sender() RETURNS boolean
-LANGUAGE c STABLE PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'whatsapp_in_sender';
-COMMENT ON FUNCTION whatsapp.in_sender() IS 'whether this is the background worker that sends';
 
 CREATE FUNCTION whatsapp.is_news(what text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT
@@ -3716,7 +3825,10 @@ CREATE FUNCTION whatsapp.enqueue(
 	send_after timestamptz DEFAULT NULL,
 	expires_at timestamptz DEFAULT NULL,
 	priority integer DEFAULT 0,
-	idempotency_key text DEFAULT NULL)
+	idempotency_key text DEFAULT NULL,
+	options jsonb DEFAULT NULL,
+	campaign text DEFAULT NULL,
+	marketing boolean DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -3729,10 +3841,11 @@ DECLARE
 BEGIN
 	LOOP
 		INSERT INTO whatsapp.outbox (phone_number_id, recipient, recipient_type, type, body, content,
-			reply_to, callback_data, send_after, expires_at, priority, idempotency_key)
+			reply_to, callback_data, send_after, expires_at, priority, idempotency_key, options, campaign, marketing)
 		VALUES (sender, enqueue.recipient, coalesce(enqueue.recipient_type, 'individual'), enqueue.type,
 			enqueue.body, enqueue.content, enqueue.reply_to, enqueue.callback_data, enqueue.send_after,
-			enqueue.expires_at, coalesce(enqueue.priority, 0), enqueue.idempotency_key)
+			enqueue.expires_at, coalesce(enqueue.priority, 0), enqueue.idempotency_key, enqueue.options,
+			enqueue.campaign, enqueue.marketing)
 		ON CONFLICT (phone_number_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 		RETURNING id INTO result;
 		EXIT WHEN result IS NOT NULL;
@@ -3752,11 +3865,192 @@ BEGIN
 	END LOOP;
 	RETURN result;
 END $$;
-COMMENT ON FUNCTION whatsapp.enqueue(text, text, text, jsonb, text, text, text, text, timestamptz, timestamptz, integer, text) IS 'queues a message of any type, as an INSERT into whatsapp.outbox does, and returns its id; if one with that idempotency_key was queued for the number before, the id of that, and nothing else happens. Error WA001 if it cannot be sent as it is';
+COMMENT ON FUNCTION whatsapp.enqueue(text, text, text, jsonb, text, text, text, text, timestamptz, timestamptz, integer, text, jsonb, text, boolean) IS 'queues a message of any type, as an INSERT into whatsapp.outbox does, and returns its id; if one with that idempotency_key was queued for the number before, the id of that, and nothing else happens. Error WA001 if it cannot be sent as it is';
 
-CREATE FUNCTION whatsapp.send_text(
-	recipient text, body text,
-	preview_url boolean DEFAULT false,
+-- What contents are made of.
+
+CREATE FUNCTION whatsapp.without_nulls(object jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT coalesce(jsonb_object_agg(e.key, e.value) FILTER (WHERE e.value <> 'null'), '{}')
+	FROM jsonb_each(object) e;
+END;
+COMMENT ON FUNCTION whatsapp.without_nulls(jsonb) IS 'an object without those of its keys that are null; not of what is in it';
+
+CREATE FUNCTION whatsapp.elements(list jsonb) RETURNS TABLE (element jsonb, place integer)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT e.value, e.ordinality::integer - 1
+	FROM jsonb_array_elements(CASE WHEN jsonb_typeof(list) = 'array' THEN list WHEN list <> 'null' THEN jsonb_build_array(list) ELSE '[]' END)
+		WITH ORDINALITY e;
+END;
+COMMENT ON FUNCTION whatsapp.elements(jsonb) IS 'the elements of an array, and their places in it, from 0; what is no array is the only one, and null is none';
+
+CREATE FUNCTION whatsapp.interactive(type text, header text, header_media jsonb, body text, footer text, action jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN whatsapp.without_nulls(jsonb_build_object(
+	'type', type,
+	'header', CASE
+		WHEN header IS NOT NULL THEN jsonb_build_object('type', 'text', 'text', header)
+		WHEN header_media ? 'type' THEN header_media
+		WHEN jsonb_typeof(header_media) = 'object' THEN
+			jsonb_build_object('type', (SELECT k FROM jsonb_object_keys(header_media) k LIMIT 1)) || header_media
+		ELSE header_media
+	END,
+	'body', CASE WHEN body IS NOT NULL THEN jsonb_build_object('text', body) END,
+	'footer', CASE WHEN footer IS NOT NULL THEN jsonb_build_object('text', footer) END,
+	'action', action));
+COMMENT ON FUNCTION whatsapp.interactive(text, text, jsonb, text, text, jsonb) IS 'the content of an interactive message: its header is a text, or media such as {"image": {"link": "https://..."}}';
+
+CREATE FUNCTION whatsapp.reply_buttons(buttons jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT jsonb_agg(
+		CASE
+			WHEN e.element ? 'reply' THEN e.element
+			WHEN jsonb_typeof(e.element) = 'object' THEN jsonb_build_object('type', 'reply', 'reply', e.element)
+			ELSE jsonb_build_object('type', 'reply', 'reply', jsonb_build_object('id', e.element, 'title', e.element))
+		END ORDER BY e.place)
+	FROM whatsapp.elements(buttons) e;
+END;
+COMMENT ON FUNCTION whatsapp.reply_buttons(jsonb) IS 'buttons as Meta takes them, from an array of {"id", "title"}, or of titles, which are the ids, too';
+
+CREATE FUNCTION whatsapp.list_sections(sections jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN jsonb_path_exists(sections, 'lax $[*].rows') THEN sections
+	ELSE jsonb_build_array(jsonb_build_object('rows', sections))
+END;
+COMMENT ON FUNCTION whatsapp.list_sections(jsonb) IS 'sections of a list as Meta takes them, from these, or from an array of rows, which are in one section then';
+
+CREATE FUNCTION whatsapp.product_sections(sections jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE
+		WHEN jsonb_path_exists(sections, 'lax $[*].product_items') THEN sections
+		ELSE jsonb_build_array(jsonb_build_object('product_items', (
+			SELECT jsonb_agg(CASE
+					WHEN jsonb_typeof(e.element) = 'string' THEN jsonb_build_object('product_retailer_id', e.element)
+					ELSE e.element
+				END ORDER BY e.place)
+			FROM whatsapp.elements(sections) e)))
+	END;
+END;
+COMMENT ON FUNCTION whatsapp.product_sections(jsonb) IS 'sections of products as Meta takes them, from these, or from an array of product_retailer_ids, which are in one section then';
+
+CREATE FUNCTION whatsapp.carousel_cards(cards jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT jsonb_agg(CASE
+			WHEN jsonb_typeof(e.element) = 'object' THEN jsonb_build_object('card_index', e.place) || e.element
+			ELSE e.element
+		END ORDER BY e.place)
+	FROM whatsapp.elements(cards) e;
+END;
+COMMENT ON FUNCTION whatsapp.carousel_cards(jsonb) IS 'cards of a carousel, each with its card_index';
+
+CREATE FUNCTION whatsapp.template_parameter(value jsonb, name text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN jsonb_typeof(value) <> 'object' THEN jsonb_build_object('type', 'text') || jsonb_strip_nulls(jsonb_build_object('text', value #>> '{}'))
+	WHEN value ? 'type' THEN value
+	ELSE jsonb_build_object('type', jsonb_path_query_first(value, '$.keyvalue().key')) || value
+END || CASE WHEN name IS NULL THEN '{}' ELSE jsonb_build_object('parameter_name', name) END;
+COMMENT ON FUNCTION whatsapp.template_parameter(jsonb, text) IS 'a parameter of a template, with a name or without: a text, a number, or an object such as {"currency": {...}} or {"type": ...}';
+
+CREATE FUNCTION whatsapp.template_parameters(params jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF jsonb_typeof(params) <> 'object' THEN
+		RETURN (
+			SELECT jsonb_agg(whatsapp.template_parameter(e.element, NULL) ORDER BY e.place)
+			FROM whatsapp.elements(params) e);
+	END IF;
+	RETURN (
+		SELECT CASE
+			WHEN bool_and(e.key ~ '^[0-9]{1,4}$') THEN
+				jsonb_agg(whatsapp.template_parameter(e.value, NULL)
+					ORDER BY CASE WHEN e.key ~ '^[0-9]{1,4}$' THEN e.key::integer END)
+			ELSE jsonb_agg(whatsapp.template_parameter(e.value, e.key) ORDER BY e.key)
+		END
+		FROM jsonb_each(params) e);
+END $$;
+COMMENT ON FUNCTION whatsapp.template_parameters(jsonb) IS 'parameters of a template''s text: from an array by position, from an object by name, or by position if all its keys are numbers';
+
+CREATE FUNCTION whatsapp.template_header(header jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+	WHEN jsonb_typeof(header) = 'object' AND NOT header ?| '{type, image, video, document, gif, location, product}'
+		THEN whatsapp.template_parameters(header)
+	ELSE jsonb_build_array(whatsapp.template_parameter(header, NULL))
+END;
+COMMENT ON FUNCTION whatsapp.template_header(jsonb) IS 'parameters of a template''s header: a text, {"name": "text"}, or {"image": {"link": "https://..."}}, and likewise video, document, gif, location, product';
+
+CREATE FUNCTION whatsapp.template_button(button jsonb, index text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE
+		WHEN button ? 'sub_type' THEN jsonb_build_object('type', 'button', 'index', index) || button
+		ELSE jsonb_build_object('type', 'button', 'sub_type', k.sub_type, 'index', index, 'parameters', jsonb_build_array(
+			CASE k.sub_type
+				WHEN 'url' THEN jsonb_build_object('type', 'text', 'text', k.value #>> '{}')
+				WHEN 'quick_reply' THEN jsonb_build_object('type', 'payload', 'payload', k.value)
+				WHEN 'copy_code' THEN jsonb_build_object('type', 'coupon_code', 'coupon_code', k.value)
+				WHEN 'voice_call' THEN jsonb_build_object('type', 'ttl_minutes', 'ttl_minutes', k.value)
+				WHEN 'order_details' THEN jsonb_build_object('type', 'action', 'action', jsonb_build_object('order_details', k.value))
+				ELSE jsonb_build_object('type', 'action', 'action', k.value)
+			END))
+	END
+	FROM (
+		SELECT CASE WHEN jsonb_typeof(button) = 'object' THEN e.key ELSE 'url' END AS sub_type, coalesce(e.value, button) AS value
+		FROM (SELECT) nothing
+		LEFT JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(button) = 'object' THEN button END) e ON true
+		LIMIT 1
+	) k;
+END;
+COMMENT ON FUNCTION whatsapp.template_button(jsonb, text) IS 'what a button of a template is sent with: {"url": "end of the URL"} or that as a text, {"quick_reply": "payload"}, {"copy_code": "code"}, {"flow": {...}}, {"catalog": {...}}, {"mpm": {...}}, {"order_details": {...}}, {"voice_call": minutes}, or the component itself, if it has a sub_type';
+
+CREATE FUNCTION whatsapp.template_content(name text, language text,
+	params jsonb DEFAULT NULL, header jsonb DEFAULT NULL, buttons jsonb DEFAULT NULL, components jsonb DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts jsonb := '[]';
+BEGIN
+	IF header <> 'null' THEN
+		parts := parts || jsonb_build_object('type', 'header', 'parameters', whatsapp.template_header(header));
+	END IF;
+	IF params NOT IN ('null', '[]', '{}') THEN
+		parts := parts || jsonb_build_object('type', 'body', 'parameters', whatsapp.template_parameters(params));
+	END IF;
+	IF jsonb_typeof(buttons) = 'object' THEN
+		parts := parts || coalesce((
+			SELECT jsonb_agg(whatsapp.template_button(b.value, b.key) ORDER BY b.key)
+			FROM jsonb_each(buttons) b
+			WHERE b.value <> 'null'), '[]');
+	ELSIF buttons <> 'null' THEN
+		parts := parts || coalesce((
+			SELECT jsonb_agg(whatsapp.template_button(b.element, b.place::text) ORDER BY b.place)
+			FROM whatsapp.elements(buttons) b
+			WHERE b.element <> 'null'), '[]');
+	END IF;
+	IF components <> 'null' THEN
+		parts := parts || components;
+	END IF;
+	RETURN jsonb_strip_nulls(jsonb_build_object('name', name, 'language', jsonb_build_object('code', language)))
+		|| CASE WHEN parts <> '[]' THEN jsonb_build_object('components', parts) ELSE '{}' END;
+END $$;
+COMMENT ON FUNCTION whatsapp.template_content(text, text, jsonb, jsonb, jsonb, jsonb) IS 'the content of a message of type template, to be inserted into whatsapp.outbox: of the template''s name and language, the parameters of its body ({"name": "Ada"}, or ["Ada"]), its header, and its buttons, an array of what the first, the second and so on are sent with (null for nothing), or an object by their positions, from 0. Carousels, offers and what Meta adds next are given as components';
+
+-- A function for each kind of message that Meta documents.  Their arguments are
+-- the recipient, what is special about the kind, and what all have.
+DO $$
+DECLARE
+	common CONSTANT text := '
 	from_number text DEFAULT NULL,
 	reply_to text DEFAULT NULL,
 	callback_data text DEFAULT NULL,
@@ -3764,18 +4058,274 @@ CREATE FUNCTION whatsapp.send_text(
 	expires_at timestamptz DEFAULT NULL,
 	priority integer DEFAULT 0,
 	idempotency_key text DEFAULT NULL,
-	recipient_type text DEFAULT 'individual')
+	recipient_type text DEFAULT %L,
+	options jsonb DEFAULT NULL,
+	campaign text DEFAULT NULL';
+	passed CONSTANT text := 'from_number => from_number, recipient_type => recipient_type, reply_to => reply_to,
+		callback_data => callback_data, send_after => send_after, expires_at => expires_at,
+		priority => priority, idempotency_key => idempotency_key, options => options, campaign => campaign';
+	media CONSTANT text := 'link text DEFAULT NULL, media_id text DEFAULT NULL';
+	headed CONSTANT text := 'header text DEFAULT NULL, header_media jsonb DEFAULT NULL, footer text DEFAULT NULL';
+	k record;
+BEGIN
+	FOR k IN
+		SELECT f.name, f.arguments, f.type, f.body, f.content, f.comment,
+			CASE WHEN f.type = 'pin' THEN 'group' ELSE 'individual' END AS recipient_type,
+			CASE WHEN f.type = 'template' THEN ', marketing => marketing' ELSE '' END AS more
+		FROM (VALUES
+		('send_text', 'body text, preview_url boolean DEFAULT false', 'text',
+			$f$CASE WHEN preview_url IS NOT TRUE THEN body END$f$,
+			$f$CASE WHEN preview_url AND body <> '' THEN jsonb_build_object('body', body, 'preview_url', true) END$f$,
+			'queues a text message, of up to 4096 characters, with a preview of the first link in it if wanted'),
+		('send_image', media || ', caption text DEFAULT NULL', 'image', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('link', link, 'id', media_id, 'caption', caption))$f$,
+			'queues an image, JPEG or PNG of up to 5 MB: a link that Meta fetches, or the id of media that was uploaded to Meta, and a caption of up to 1024 characters'),
+		('send_video', media || ', caption text DEFAULT NULL', 'video', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('link', link, 'id', media_id, 'caption', caption))$f$,
+			'queues a video, MP4 or 3GPP of up to 16 MB: a link that Meta fetches, or the id of media that was uploaded to Meta, and a caption of up to 1024 characters'),
+		('send_audio', media || ', voice boolean DEFAULT NULL', 'audio', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('link', link, 'id', media_id, 'voice', voice))$f$,
+			'queues audio of up to 16 MB: a link that Meta fetches, or the id of media that was uploaded to Meta; as a voice message if wanted, which is to be Ogg with Opus, mono'),
+		('send_document', media || ', filename text DEFAULT NULL, caption text DEFAULT NULL', 'document', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('link', link, 'id', media_id, 'filename', filename, 'caption', caption))$f$,
+			'queues a document of up to 100 MB: a link that Meta fetches, or the id of media that was uploaded to Meta, the name to show for it, and a caption of up to 1024 characters'),
+		('send_sticker', media, 'sticker', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('link', link, 'id', media_id))$f$,
+			'queues a sticker, WebP of 512 x 512 pixels and up to 100 KB, or 500 KB if animated: a link that Meta fetches, or the id of media that was uploaded to Meta'),
+		('send_location', 'latitude numeric, longitude numeric, name text DEFAULT NULL, address text DEFAULT NULL', 'location', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('latitude', latitude, 'longitude', longitude, 'name', name, 'address', address))$f$,
+			'queues a location: latitude and longitude in degrees, a name, and an address, which is only shown with a name'),
+		('send_contacts', 'contacts jsonb', 'contacts', 'NULL',
+			$f$CASE WHEN jsonb_typeof(contacts) = 'object' THEN jsonb_build_array(contacts) ELSE contacts END$f$,
+			'queues contacts: an array of up to 257, or just one, such as {"name": {"formatted_name": "Ada L", "first_name": "Ada"}, "phones": [{"phone": "+4930123"}]}'),
+		('send_buttons', 'body text, buttons jsonb, ' || headed, 'interactive', 'NULL',
+			$f$whatsapp.interactive('button', header, header_media, body, footer, jsonb_build_object('buttons', whatsapp.reply_buttons(buttons)))$f$,
+			'queues a text of up to 1024 characters with one to three buttons to answer with: an array of {"id", "title"}, or of titles, which are the ids, too. A title has up to 20 characters, an id up to 256'),
+		('send_list', 'body text, button text, sections jsonb, header text DEFAULT NULL, footer text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('list', header, NULL, body, footer,
+				jsonb_build_object('button', button, 'sections', whatsapp.list_sections(sections)))$f$,
+			'queues a text of up to 4096 characters with a list to choose from, behind a button: an array of up to ten rows {"id", "title", "description"}, or of sections {"title", "rows"} with as many rows in all'),
+		('send_cta_url', 'body text, display_text text, url text, ' || headed, 'interactive', 'NULL',
+			$f$whatsapp.interactive('cta_url', header, header_media, body, footer, jsonb_build_object('name', 'cta_url',
+				'parameters', whatsapp.without_nulls(jsonb_build_object('display_text', display_text, 'url', url))))$f$,
+			'queues a text of up to 1024 characters with a button of up to 20 that opens a URL'),
+		('send_flow', 'body text, flow_cta text, flow_id text DEFAULT NULL, flow_name text DEFAULT NULL, flow_token text DEFAULT NULL,
+	flow_action text DEFAULT NULL, screen text DEFAULT NULL, data jsonb DEFAULT NULL, mode text DEFAULT NULL,
+	flow_message_version text DEFAULT ''3'', ' || headed, 'interactive', 'NULL',
+			$f$whatsapp.interactive('flow', header, header_media, body, footer, jsonb_build_object('name', 'flow',
+				'parameters', whatsapp.without_nulls(jsonb_build_object('flow_message_version', flow_message_version,
+					'flow_id', flow_id, 'flow_name', flow_name, 'flow_token', flow_token, 'flow_cta', flow_cta, 'mode', mode,
+					'flow_action', coalesce(flow_action, CASE WHEN screen IS NOT NULL THEN 'navigate' END),
+					'flow_action_payload', nullif(whatsapp.without_nulls(jsonb_build_object('screen', screen, 'data', data)), '{}')))))$f$,
+			'queues a text of up to 1024 characters with a button that opens a Flow, given by its id or name: at a screen, with data for it, or where the endpoint says (flow_action data_exchange); mode is draft for one that is not published'),
+		('send_location_request', 'body text', 'interactive', 'NULL',
+			$f$whatsapp.interactive('location_request_message', NULL, NULL, body, NULL, '{"name": "send_location"}')$f$,
+			'queues a text of up to 1024 characters with a button by which the recipient tells where they are'),
+		('send_address_request', 'body text, country text, "values" jsonb DEFAULT NULL, saved_addresses jsonb DEFAULT NULL,
+	validation_errors jsonb DEFAULT NULL, header text DEFAULT NULL, footer text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('address_message', header, NULL, body, footer, jsonb_build_object('name', 'address_message',
+				'parameters', whatsapp.without_nulls(jsonb_build_object('country', country, 'values', "values",
+					'saved_addresses', saved_addresses, 'validation_errors', validation_errors))))$f$,
+			'queues a text of up to 1024 characters with a form for an address in a country, such as IN: what it is to be filled with, addresses to choose from, and what was wrong before'),
+		('send_contact_request', 'body text', 'interactive', 'NULL',
+			$f$whatsapp.interactive('request_contact_info', NULL, NULL, body, NULL, '{"name": "request_contact_info"}')$f$,
+			'queues a text of up to 1024 characters with a button by which a recipient who is known by a BSUID tells their phone number'),
+		('send_product', 'catalog_id text, product_retailer_id text, body text DEFAULT NULL, footer text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('product', NULL, NULL, body, footer,
+				whatsapp.without_nulls(jsonb_build_object('catalog_id', catalog_id, 'product_retailer_id', product_retailer_id)))$f$,
+			'queues a product of a catalog, with a text of up to 1024 characters if wanted'),
+		('send_products', 'catalog_id text, header text, body text, sections jsonb, footer text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('product_list', header, NULL, body, footer, whatsapp.without_nulls(
+				jsonb_build_object('catalog_id', catalog_id, 'sections', whatsapp.product_sections(sections))))$f$,
+			'queues up to 30 products of a catalog: an array of their retailer ids, or of up to ten sections {"title", "product_items": [{"product_retailer_id"}]}'),
+		('send_catalog', 'body text, thumbnail_product_retailer_id text DEFAULT NULL, footer text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('catalog_message', NULL, NULL, body, footer, whatsapp.without_nulls(jsonb_build_object('name', 'catalog_message',
+				'parameters', CASE WHEN thumbnail_product_retailer_id IS NOT NULL THEN
+					jsonb_build_object('thumbnail_product_retailer_id', thumbnail_product_retailer_id) END)))$f$,
+			'queues a text of up to 1024 characters with a button that opens the catalog; its picture is that of the product that is given, else of the first'),
+		('send_carousel', 'body text, cards jsonb', 'interactive', 'NULL',
+			$f$whatsapp.interactive('carousel', NULL, NULL, body, NULL, jsonb_build_object('cards', whatsapp.carousel_cards(cards)))$f$,
+			'queues a text with two to ten cards, as Meta has them, with pictures or products; their card_index may be left out'),
+		('send_call_permission_request', 'body text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('call_permission_request', NULL, NULL, body, NULL, '{"name": "call_permission_request"}')$f$,
+			'queues the question whether the recipient may be called; a recipient may be asked once in 24 hours, and twice in seven days'),
+		('send_voice_call', 'body text, display_text text DEFAULT NULL, ttl_minutes integer DEFAULT NULL, payload text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('voice_call', NULL, NULL, body, NULL, whatsapp.without_nulls(jsonb_build_object('name', 'voice_call',
+				'parameters', nullif(whatsapp.without_nulls(
+					jsonb_build_object('display_text', display_text, 'ttl_minutes', ttl_minutes, 'payload', payload)), '{}'))))$f$,
+			'queues a text of up to 1024 characters with a button by which the recipient calls, for so many minutes, up to 43200; the payload of up to 512 characters comes back with the call'),
+		('send_order_details', 'body text, parameters jsonb, ' || headed, 'interactive', 'NULL',
+			$f$whatsapp.interactive('order_details', header, header_media, body, footer,
+				whatsapp.without_nulls(jsonb_build_object('name', 'review_and_pay', 'parameters', parameters)))$f$,
+			'queues an order to be paid, in India or Brazil: parameters are reference_id, type, currency, total_amount, payment_settings, order and so on, as Meta has them. The total is to be subtotal, tax and shipping less the discount'),
+		('send_order_status', 'body text, reference_id text, status text DEFAULT NULL, description text DEFAULT NULL,
+	payment jsonb DEFAULT NULL, footer text DEFAULT NULL', 'interactive', 'NULL',
+			$f$whatsapp.interactive('order_status', NULL, NULL, body, footer, jsonb_build_object('name', 'review_order',
+				'parameters', whatsapp.without_nulls(jsonb_build_object('reference_id', reference_id,
+					'order', nullif(whatsapp.without_nulls(jsonb_build_object('status', status, 'description', description)), '{}'),
+					'payment', payment))))$f$,
+			'queues how it stands with an order: pending, processing, partially_shipped, shipped, completed or canceled, and with its payment, such as {"status": "captured", "timestamp": 1722445231}'),
+		('send_template', 'name text, language text, params jsonb DEFAULT NULL, header jsonb DEFAULT NULL, buttons jsonb DEFAULT NULL,
+	components jsonb DEFAULT NULL, marketing boolean DEFAULT NULL', 'template', 'NULL',
+			'whatsapp.template_content(name, language, params, header, buttons, components)',
+			'queues a template, of a name and a language: params are those of its body, by name as {"name": "Ada"} or by position as ["Ada"], header is a text or {"image": {"link": "https://..."}}, and buttons what each button is sent with, see whatsapp.template_content(). Where whatsapp.templates knows the template, they must fit it. With marketing it goes to /marketing_messages, or without if that is false; else whatsapp.numbers.marketing_messages says so'),
+		('send_pin', 'message_id text, expiration_days integer DEFAULT 7', 'pin', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('type', 'pin', 'message_id', message_id, 'expiration_days', expiration_days))$f$,
+			'queues that a message of a group is to be pinned, for 1 to 30 days'),
+		('send_unpin', 'message_id text', 'pin', 'NULL',
+			$f$whatsapp.without_nulls(jsonb_build_object('type', 'unpin', 'message_id', message_id))$f$,
+			'queues that a message of a group is not to be pinned any more')
+		) f (name, arguments, type, body, content, comment)
+	LOOP
+		EXECUTE format('CREATE FUNCTION whatsapp.%I(recipient text, %s,', k.name, k.arguments)
+			|| format(common, k.recipient_type)
+			|| format(') RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT whatsapp.enqueue(recipient, %L, %s, %s, ', k.type, k.body, k.content)
+			|| passed || k.more || '); END';
+		EXECUTE format('COMMENT ON FUNCTION whatsapp.%I IS %L', k.name, k.comment
+			|| '. Returns its id in whatsapp.outbox; if a message with that idempotency_key was queued for the number before, the id of that. The recipient is a phone number with country code, a BSUID, or with recipient_type group the id of a group; for other arguments see the columns of whatsapp.outbox. Error WA001 if Meta would refuse it');
+	END LOOP;
+END $$;
+
+-- What is said about a message that came, or of ours, needs only that message.
+
+CREATE FUNCTION whatsapp.message_party(message_id text, from_number text,
+	OUT phone_number_id text, OUT recipient text, OUT recipient_type text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	nfound integer;
+BEGIN
+	SELECT count(*), min(m.phone_number_id), min(coalesce(m.group_id, '+' || m.wa_id, m.user_id)),
+		min(CASE WHEN m.group_id IS NOT NULL THEN 'group' ELSE 'individual' END)
+	INTO nfound, message_party.phone_number_id, message_party.recipient, message_party.recipient_type
+	FROM whatsapp.messages m
+	WHERE m.message_id = message_party.message_id
+		AND (message_party.from_number IS NULL OR m.phone_number_id = message_party.from_number);
+	IF nfound = 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'no_data_found',
+			MESSAGE = format('message "%s" is not there', left(message_party.message_id, 200)),
+			HINT = 'If it has not come through a webhook, give the recipient: whatsapp.send_text(..., reply_to => ...), or send_reaction(..., recipient => ...).';
+	END IF;
+	IF nfound > 1 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'too_many_rows',
+			MESSAGE = format('message "%s" is one of %s numbers', left(message_party.message_id, 200), nfound),
+			HINT = 'Set from_number to the number that it came to.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.message_party(text, text) IS 'the number that a message came to, or went out from, and whom an answer to it goes to: the person or the group. Error P0002 if there is no such message, P0003 if several numbers have one of that id and none is given';
+
+CREATE FUNCTION whatsapp.reply(
+	message_id text, body text DEFAULT NULL,
+	type text DEFAULT 'text',
+	content jsonb DEFAULT NULL,
+	from_number text DEFAULT NULL,
+	callback_data text DEFAULT NULL,
+	send_after timestamptz DEFAULT NULL,
+	expires_at timestamptz DEFAULT NULL,
+	priority integer DEFAULT 0,
+	idempotency_key text DEFAULT NULL,
+	options jsonb DEFAULT NULL,
+	campaign text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-	SELECT whatsapp.enqueue(recipient, 'text',
-		CASE WHEN preview_url IS NOT TRUE THEN body END,
-		CASE WHEN preview_url AND body <> '' THEN jsonb_build_object('body', body, 'preview_url', true) END,
-		from_number => from_number, recipient_type => recipient_type, reply_to => reply_to,
+	SELECT whatsapp.enqueue(p.recipient, type, body, content,
+		from_number => p.phone_number_id, recipient_type => p.recipient_type, reply_to => message_id,
 		callback_data => callback_data, send_after => send_after, expires_at => expires_at,
-		priority => priority, idempotency_key => idempotency_key);
+		priority => priority, idempotency_key => idempotency_key, options => options, campaign => campaign)
+	FROM whatsapp.message_party(message_id, from_number) p;
 END;
-COMMENT ON FUNCTION whatsapp.send_text(text, text, boolean, text, text, text, timestamptz, timestamptz, integer, text, text) IS 'queues a text message and returns its id in whatsapp.outbox: to a phone number with country code, a BSUID or with recipient_type "group" a group; with a preview of the first link in it if wanted. If one with that idempotency_key was queued for the number before, returns the id of that';
+COMMENT ON FUNCTION whatsapp.reply(text, text, text, jsonb, text, text, timestamptz, timestamptz, integer, text, jsonb, text) IS 'queues an answer to a message, which is shown with it, to the person or the group that it is from, and returns its id in whatsapp.outbox: a text, or any other type and content. The message is one of whatsapp.messages; from_number is only needed if several numbers have one of that id (error P0003 without). Error P0002 if there is none, WA001 if Meta would refuse the answer';
+
+CREATE FUNCTION whatsapp.send_reaction(
+	message_id text, emoji text,
+	from_number text DEFAULT NULL,
+	recipient text DEFAULT NULL,
+	recipient_type text DEFAULT NULL,
+	callback_data text DEFAULT NULL,
+	send_after timestamptz DEFAULT NULL,
+	expires_at timestamptz DEFAULT NULL,
+	priority integer DEFAULT 0,
+	idempotency_key text DEFAULT NULL,
+	options jsonb DEFAULT NULL,
+	campaign text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p record;
+BEGIN
+	IF recipient IS NOT NULL THEN
+		SELECT send_reaction.from_number AS phone_number_id, send_reaction.recipient, send_reaction.recipient_type INTO p;
+	ELSE
+		SELECT m.* INTO p FROM whatsapp.message_party(send_reaction.message_id, send_reaction.from_number) m;
+	END IF;
+	RETURN whatsapp.enqueue(p.recipient, 'reaction', NULL,
+		whatsapp.without_nulls(jsonb_build_object('message_id', message_id, 'emoji', emoji)),
+		from_number => p.phone_number_id, recipient_type => p.recipient_type, callback_data => callback_data,
+		send_after => send_after, expires_at => expires_at, priority => priority, idempotency_key => idempotency_key,
+		options => options, campaign => campaign);
+END $$;
+COMMENT ON FUNCTION whatsapp.send_reaction(text, text, text, text, text, text, timestamptz, timestamptz, integer, text, jsonb, text) IS 'queues a reaction to a message, or with an empty emoji its removal, and returns its id in whatsapp.outbox. The message is one of whatsapp.messages, unless a recipient is given; from_number is only needed if several numbers have one of that id (error P0003 without). Error P0002 if there is none, WA001 if it is not one emoji';
+
+CREATE FUNCTION whatsapp.mark_read(message_id text, from_number text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN whatsapp.enqueue(NULL, 'mark_read', NULL, whatsapp.without_nulls(jsonb_build_object('message_id', message_id)),
+		from_number => coalesce(from_number, whatsapp.default_number(),
+			(SELECT p.phone_number_id FROM whatsapp.message_party(mark_read.message_id, NULL) p)));
+END $$;
+COMMENT ON FUNCTION whatsapp.mark_read(text, text) IS 'queues that a message that came is to be shown as read to who sent it, and those before it, too, but in groups; returns its id in whatsapp.outbox. If there are several numbers and none is given, it is the one that the message of whatsapp.messages came to: error P0002 if there is none, P0003 if there are several';
+
+CREATE FUNCTION whatsapp.typing(message_id text, from_number text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN whatsapp.enqueue(NULL, 'typing', NULL, whatsapp.without_nulls(jsonb_build_object('message_id', message_id)),
+		from_number => coalesce(from_number, whatsapp.default_number(),
+			(SELECT p.phone_number_id FROM whatsapp.message_party(typing.message_id, NULL) p)),
+		expires_at => now() + interval '25 seconds', priority => 1);
+END $$;
+COMMENT ON FUNCTION whatsapp.typing(text, text) IS 'queues that who sent a message is to be shown that an answer is being typed, until it comes or for 25 seconds, and that the message was read; returns its id in whatsapp.outbox. It is not sent later than that. The number is found as by whatsapp.mark_read()';
+
+CREATE FUNCTION whatsapp.why_not(recipient text, type text, content jsonb,
+	body text DEFAULT NULL,
+	from_number text DEFAULT NULL,
+	recipient_type text DEFAULT 'individual',
+	options jsonb DEFAULT NULL)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	o whatsapp.outbox;
+	result text;
+BEGIN
+	o.phone_number_id := coalesce(from_number, whatsapp.default_number());
+	o.recipient := recipient;
+	o.recipient_type := recipient_type;
+	o.recipient_key := whatsapp.recipient_key(recipient, recipient_type);
+	o.type := type;
+	o.body := body;
+	o.content := content;
+	o.options := options;
+	SELECT concat_ws(E'\n', c.complaint, c.detail) INTO result FROM whatsapp.outbox_complaint(o) c;
+	IF result IS NULL AND o.type = 'template' AND has_table_privilege('whatsapp.user_preferences', 'SELECT')
+		AND whatsapp.is_opted_out(o)
+	THEN
+		result := 'recipient wants no marketing messages';
+	END IF;
+	RETURN result;
+END $$;
+COMMENT ON FUNCTION whatsapp.why_not(text, text, jsonb, text, text, text, jsonb) IS 'why a message cannot be queued, as the INSERT into whatsapp.outbox would say; NULL if it can. To filter by before many are inserted, as one that is wrong has all of them refused. For who may read whatsapp.user_preferences also, that the recipient wants no marketing messages';
 
 CREATE FUNCTION whatsapp.complain_of_row(id bigint) RETURNS void
 LANGUAGE plpgsql
@@ -6477,7 +7027,16 @@ BEGIN
 			'INSERT (phone_number_id, recipient, recipient_type, type, body, content, reply_to, priority, send_after, expires_at, idempotency_key, callback_data, options, marketing, campaign)',
 			'{outbox}'),
 		('{sender, reader, admin}', 'TABLE', 'SELECT', '{outbox}'),
-		('{sender, admin}', 'FUNCTION', 'EXECUTE', '{enqueue, send_text, cancel}'),
+		('{sender, admin}', 'FUNCTION', 'EXECUTE', '{enqueue, cancel, send_text, send_image, send_video, send_audio, send_document, send_sticker,
+			send_location, send_contacts, send_reaction, send_buttons, send_list, send_cta_url, send_flow, send_location_request,
+			send_address_request, send_contact_request, send_product, send_products, send_catalog, send_carousel,
+			send_call_permission_request, send_voice_call, send_order_details, send_order_status, send_template, send_pin, send_unpin,
+			reply, mark_read, typing, message_party, without_nulls, elements, interactive, reply_buttons, list_sections,
+			product_sections, carousel_cards, template_parameter, template_parameters, template_header, template_button,
+			template_content, why_not, outbox_complaint, row_complaint, complaint, message_rules, is_opted_out, is_of_marketing}'),
+		('{sender}', 'TABLE', 'SELECT', '{templates}'),
+		-- whom an answer goes to
+		('{sender}', 'TABLE', 'SELECT (phone_number_id, message_id, wa_id, user_id, group_id)', '{messages}'),
 
 		-- what there is to be seen
 		('{reader, admin}', 'TABLE', 'SELECT', '{numbers, installation, holds, correspondents, contact_sightings, contact_changes,

@@ -155,7 +155,7 @@ SELECT * FROM answer('k2');
 
 -- read and typing calls wait for nobody, and nobody for them
 INSERT INTO whatsapp.outbox (phone_number_id, recipient, type, body, content) VALUES
-	('1001', '15551230001', 'text', 'l1', NULL), ('1001', '15551230001', 'mark_read', NULL, '{}'), ('1001', '15551230001', 'typing', NULL, '{}'), ('1001', '15551230001', 'text', 'l2', NULL);
+	('1001', '15551230001', 'text', 'l1', NULL), ('1001', '15551230001', 'mark_read', NULL, '{"message_id": "wamid.IN"}'), ('1001', '15551230001', 'typing', NULL, '{"message_id": "wamid.IN"}'), ('1001', '15551230001', 'text', 'l2', NULL);
 SELECT o.type FROM whatsapp.claim(100) c JOIN whatsapp.outbox o ON o.id = c.outbox_id WHERE c.what = 'send' ORDER BY o.id;
 SELECT * FROM answer('l1');
 SELECT * FROM leave();

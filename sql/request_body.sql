@@ -11,7 +11,7 @@ INSERT INTO whatsapp.outbox (phone_number_id, recipient, recipient_type, type, b
 	('106540352242923', 'US.77120045539981', 'individual', 'text', 'Hello', NULL, NULL, NULL),
 	('106540352242923', 'R1JPVVAtRVhBTVBMRS0wMDE', 'group', 'text', 'Hello, all', NULL, NULL, NULL),
 	('106540352242923', '15551234567', 'individual', 'image', NULL, '{"link": "https://example.com/a.jpg", "caption": null}', NULL, NULL),
-	('106540352242923', '15551234567', 'individual', 'contacts', NULL, '[{"name": {"formatted_name": "Ada"}}]', NULL, NULL),
+	('106540352242923', '15551234567', 'individual', 'contacts', NULL, '[{"name": {"formatted_name": "Ada", "first_name": "Ada"}}]', NULL, NULL),
 	('106540352242923', '15551234567', 'individual', 'something_new', NULL, '{"what": 1}', NULL, NULL);
 
 SELECT whatsapp.request_body(o) FROM whatsapp.outbox o ORDER BY id;

@@ -407,6 +407,44 @@ typedef enum WaSince
 	WA_SINCE_RESET
 } WaSince;
 
+/*
+ * What Meta refuses; see rules.c.
+ */
+typedef enum WaRuleKind
+{
+	WA_REQUIRED,				/* it is there, and not empty */
+	WA_THERE,					/* it is there */
+	WA_FORBIDDEN,				/* it is not */
+	WA_NO_GROUP,				/* nor is this sent to groups, */
+	WA_ONLY_GROUP,				/* or it is to nobody else */
+	WA_NEEDED_OF_SEVERAL,		/* it is there if its array has several */
+	WA_NEEDS,					/* it is not there without its neighbour */
+	WA_ONE_OF,					/* an object with just one of these keys, */
+	WA_ANY_OF,					/* or one at least */
+	WA_VALUES,					/* one of these strings */
+	WA_LENGTH,					/* a string of so many characters at most */
+	WA_RANGE,					/* a number, in a string or not */
+	WA_COUNT,					/* so many elements, or keys */
+	WA_TOTAL,					/* so many in all of the message */
+	WA_UNIQUE,					/* different from all others */
+	WA_SAME,					/* the same as all others; of arrays, as long */
+	WA_ADDS_UP,					/* the amounts of an order */
+	WA_MATCHES					/* a string that a regular expression matches */
+} WaRuleKind;
+
+typedef struct WaRule
+{
+	const char *type;			/* of the message, or "*" */
+	const char *path;
+	const char *source;			/* section of Meta's reference */
+	WaRuleKind	kind;
+	const char *text;			/* keys, words or regular expression */
+	double		least;
+	double		most;
+	const char *wish;			/* what a regular expression wants it to do */
+	const char *hint;			/* NULL for that of the kind */
+} WaRule;
+
 typedef struct WaShredder WaShredder;
 typedef struct WaSigner WaSigner;
 typedef struct WaStore WaStore;
@@ -559,6 +597,14 @@ extern WaFiled wa_webhook_deliver(const char *body, size_t len,
 								  const char *signature);
 
 /* in front.c */
+
+/* in rules.c */
+extern const WaRule wa_rules[];
+extern const int wa_nrules;
+extern const char *wa_rule_hint(const WaRule *rule);
+extern const char *wa_rule_wish(const WaRule *rule);
+
+/* in check.c */
 
 /* in sockets.c */
 extern int	wa_sockets_open(void);

@@ -3368,6 +3368,8 @@ COMMENT ON FUNCTION whatsapp.complaint(text, text, text, jsonb, jsonb, text, tex
 CREATE FUNCTION whatsapp.row_complaint(o whatsapp.outbox) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
+	WHEN o.type IS NULL THEN
+		E'message has no type\nSet type to Meta''s word for what it is, such as text, image or template.'
 	WHEN o.phone_number_id IS NULL THEN
 		E'message has no number to be sent from\nAdd a number with whatsapp.add_number(); if there are several, set phone_number_id.'
 	WHEN o.recipient_type NOT IN ('individual', 'group') THEN
@@ -3426,7 +3428,7 @@ BEGIN ATOMIC
 		CASE WHEN nrows = 1 THEN c.complaint
 			ELSE format('%s of %s messages cannot be sent, the first because: %s', nbad, nrows, c.complaint) END,
 		concat_ws(' ', c.detail, format(CASE WHEN nrows = 1 THEN 'The message is to %s.' ELSE 'The first is to %s.' END,
-			coalesce(quote_literal(left(o.recipient, 100)), 'nobody'))),
+			coalesce(quote_literal(regexp_replace(left(o.recipient, 100), '[[:cntrl:]]', '?', 'g')), 'nobody'))),
 		concat_ws(' ', c.hint, CASE WHEN nrows > 1 THEN 'whatsapp.why_not() tells which to leave out.' END)
 	FROM whatsapp.outbox_complaint(o) c;
 END;
@@ -4207,12 +4209,12 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'no_data_found',
 			MESSAGE = format('message "%s" is not there', left(message_party.message_id, 200)),
-			HINT = 'If it has not come through a webhook, give the recipient: whatsapp.send_text(..., reply_to => ...), or send_reaction(..., recipient => ...).';
+			HINT = 'If it has not come through a webhook, say what it would tell: from_number, and to answer it, the recipient, as in whatsapp.send_text(..., reply_to => ...).';
 	END IF;
 	IF nfound > 1 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'too_many_rows',
-			MESSAGE = format('message "%s" is one of %s numbers', left(message_party.message_id, 200), nfound),
+			MESSAGE = format('message "%s" is ambiguous, as %s numbers have one of that id', left(message_party.message_id, 200), nfound),
 			HINT = 'Set from_number to the number that it came to.';
 	END IF;
 END $$;
@@ -4311,8 +4313,8 @@ DECLARE
 BEGIN
 	o.phone_number_id := coalesce(from_number, whatsapp.default_number());
 	o.recipient := recipient;
-	o.recipient_type := recipient_type;
-	o.recipient_key := whatsapp.recipient_key(recipient, recipient_type);
+	o.recipient_type := coalesce(recipient_type, 'individual');
+	o.recipient_key := whatsapp.recipient_key(recipient, o.recipient_type);
 	o.type := type;
 	o.body := body;
 	o.content := content;

@@ -85,6 +85,9 @@ typedef struct Check
 	const char *given;
 } Check;
 
+/* What to do about something that is no object, array or string */
+static const char shape_hint[] = "An example of each kind of message is in docs/sending.md.";
+
 static TypeRules *known_types;
 static int	nknown_types;
 
@@ -177,7 +180,8 @@ whatsapp_complaint(PG_FUNCTION_ARGS)
 												 wa_rule_wish(parsed->rule)));
 		nulls[1] = check.given == NULL;
 		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(check.given);
-		values[2] = CStringGetTextDatum(wa_rule_hint(parsed->rule));
+		values[2] = CStringGetTextDatum(check.wish != NULL ? shape_hint :
+										wa_rule_hint(parsed->rule));
 		values[3] = Int32GetDatum(parsed->number);
 		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 														  values, nulls)));

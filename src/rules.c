@@ -51,7 +51,7 @@
 
 #define ANY_NUMBER		1e9
 
-#define IS_URL			MATCHES("^https?://[^\\s[:cntrl:]]+$", \
+#define IS_URL			MATCHES("^[Hh][Tt][Tt][Pp][Ss]?://[^[:cntrl:]]+$", \
 								"be a URL that begins with http:// or https://")
 #define IS_NAME			MATCHES("^[a-z0-9_]+$", \
 								"consist of lower case letters, digits and underscores")
@@ -165,7 +165,9 @@ const WaRule wa_rules[] = {
 	{"interactive", "recipient_type", "2.8", NO_GROUP,.hint = group_hint},
 	{"interactive", "interactive.type", "2.4", REQUIRED},
 	{"interactive", "interactive.header.type", "2.4", REQUIRED},
-	{"interactive", "interactive[type!=product_list].header.type", "2.4", VALUES("text image video document")},
+	{"interactive", "interactive[type=list].header.type", "2.4", VALUES("text")},
+	{"interactive", "interactive[type=product_list].header.type", "2.4", VALUES("text")},
+	{"interactive", "interactive.header.type", "2.4", VALUES("text image video document")},
 	{"interactive", "interactive.header[type=text].text", "2.4", REQUIRED},
 	{"interactive", "interactive.header[type=text].text", "2.13", LENGTH(60)},
 	{"interactive", "interactive.header[type=image].image", "2.4", REQUIRED},
@@ -191,7 +193,6 @@ const WaRule wa_rules[] = {
 	{"interactive", "interactive[type=button].action.buttons[].reply.title", "2.13", LENGTH(20)},
 	{"interactive", "interactive[type=button].action.buttons[].reply.title", "2.4", UNIQUE},
 
-	{"interactive", "interactive[type=list].header.type", "2.4", VALUES("text")},
 	{"interactive", "interactive[type=list].body", "2.4", REQUIRED},
 	{"interactive", "interactive[type=list].body.text", "2.13", LENGTH(4096)},
 	{"interactive", "interactive[type=list].action", "2.4", REQUIRED},
@@ -271,7 +272,6 @@ const WaRule wa_rules[] = {
 	{"interactive", "interactive[type=product].action.product_retailer_id", "2.4", REQUIRED},
 
 	{"interactive", "interactive[type=product_list].header", "2.4", REQUIRED},
-	{"interactive", "interactive[type=product_list].header.type", "2.4", VALUES("text")},
 	{"interactive", "interactive[type=product_list].body", "2.4", REQUIRED},
 	{"interactive", "interactive[type=product_list].action", "2.4", REQUIRED},
 	{"interactive", "interactive[type=product_list].action.catalog_id", "2.4", REQUIRED},

@@ -220,12 +220,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.appsecret_proof(text, text) IS 'what proves that who has an access token knows the app secret, too: that of the number, else the one for all, of several the newest; NULL if there is none';
 
--- What Meta's errors and webhooks stop, and for how long.  Here each is seen
--- from our number; what stops several of them is as many rows.
+-- What Meta's errors and webhooks stop, or somebody who has paused a campaign,
+-- and for how long.  Here each is seen from our number; what stops several of
+-- them is as many rows.
 
 CREATE TABLE whatsapp.holds (
 	phone_number_id text NOT NULL,
-	kind text NOT NULL CHECK (kind IN ('pair', 'template', 'number', 'account')),
+	kind text NOT NULL CHECK (kind IN ('pair', 'template', 'campaign', 'number', 'account')),
 	key text NOT NULL,
 	since timestamptz NOT NULL DEFAULT now(),
 	until timestamptz,
@@ -235,16 +236,16 @@ CREATE TABLE whatsapp.holds (
 	reason text,
 	PRIMARY KEY (phone_number_id, kind, key)
 );
-COMMENT ON TABLE whatsapp.holds IS 'what is not sent for now because of errors and webhooks of Meta''s. A single message that waits says so itself, in whatsapp.outbox.retry_at; a number that somebody has paused, in whatsapp.numbers.state. Use whatsapp.release_hold() to lift one';
+COMMENT ON TABLE whatsapp.holds IS 'what is not sent for now because of errors and webhooks of Meta''s, or as somebody has paused a campaign. A single message that waits says so itself, in whatsapp.outbox.retry_at; a number that somebody has paused, in whatsapp.numbers.state. Use whatsapp.release_hold() to lift one';
 COMMENT ON COLUMN whatsapp.holds.phone_number_id IS 'our number';
-COMMENT ON COLUMN whatsapp.holds.kind IS 'what is held: pair (messages from the number to one recipient), template (messages of one template), number (all messages from it), or account (the same, as that goes for all numbers of the account, the app or the token)';
-COMMENT ON COLUMN whatsapp.holds.key IS 'of a pair, the recipient, as in whatsapp.outbox.recipient_key; of a template, its name and language, with a space between them; of others, the class of the error, see whatsapp.error_classes';
+COMMENT ON COLUMN whatsapp.holds.kind IS 'what is held: pair (messages from the number to one recipient), template (messages of one template), campaign (messages of one campaign, which whatsapp.pause_campaign() has paused), number (all messages from it), or account (the same, as that goes for all numbers of the account, the app or the token)';
+COMMENT ON COLUMN whatsapp.holds.key IS 'of a pair, the recipient, as in whatsapp.outbox.recipient_key; of a template, its name and language, with a space between them; of a campaign, its name; of others, the class of the error, see whatsapp.error_classes';
 COMMENT ON COLUMN whatsapp.holds.since IS 'since when';
 COMMENT ON COLUMN whatsapp.holds.until IS 'when it ends by itself; NULL for never. Of a pair it is kept for an hour after that, as it is held for longer each time; of a number that was too fast, for a minute, in which it becomes as fast as before';
 COMMENT ON COLUMN whatsapp.holds.rate IS 'how many messages are sent in a second right after it has ended; NULL for as many as before';
 COMMENT ON COLUMN whatsapp.holds.failures IS 'how often in a row that has happened';
 COMMENT ON COLUMN whatsapp.holds.error_code IS 'code of Meta''s error, the newest';
-COMMENT ON COLUMN whatsapp.holds.reason IS 'what Meta said';
+COMMENT ON COLUMN whatsapp.holds.reason IS 'what Meta said; of a campaign, why it is paused, as whatsapp.pause_campaign() was told';
 
 -- Who sets a secret need not be able to read it.  What these functions are
 -- called with is hidden first of all, and no error tells of it: somebody may
@@ -3212,7 +3213,8 @@ COMMENT ON FUNCTION whatsapp.forget(whatsapp.contacts) IS 'the same for a row of
 -- waits_for:
 --
 --	 schedule --due--> front --claim--> sending --> sent ...
---	 hold --lifted-->    ^  |             |
+--	 hold, campaign      ^  |             |
+--	      --lifted-->    |  |             |
 --	                     |  +-> turn      +--> retry --due--> front
 --	                     |       |
 --	                     +-------+ when the one before has come to an end
@@ -3273,7 +3275,7 @@ CREATE TABLE whatsapp.outbox (
 	campaign text,
 	state text NOT NULL DEFAULT 'queued'
 		CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'unknown', 'cancelled', 'expired')),
-	waits_for text CHECK (waits_for IN ('turn', 'schedule', 'retry', 'hold')),
+	waits_for text CHECK (waits_for IN ('turn', 'schedule', 'retry', 'hold', 'campaign')),
 	attempts integer NOT NULL DEFAULT 0,
 	deferrals integer NOT NULL DEFAULT 0,
 	nonce text,
@@ -3304,6 +3306,10 @@ CREATE INDEX outbox_time_idx ON whatsapp.outbox ((coalesce(greatest(send_after, 
 	WHERE state = 'queued' AND waits_for IN ('schedule', 'retry');
 CREATE INDEX outbox_hold_idx ON whatsapp.outbox (phone_number_id, (whatsapp.template_key(type, content)), (- priority), id)
 	WHERE state = 'queued' AND waits_for = 'hold';
+CREATE INDEX outbox_paused_idx ON whatsapp.outbox (phone_number_id, campaign, (- priority), id)
+	WHERE state = 'queued' AND waits_for = 'campaign';
+CREATE INDEX outbox_campaign_idx ON whatsapp.outbox (campaign, state, phone_number_id, waits_for)
+	WHERE campaign IS NOT NULL;
 CREATE INDEX outbox_sending_idx ON whatsapp.outbox (id) WHERE state = 'sending';
 CREATE INDEX outbox_unknown_idx ON whatsapp.outbox (finished_at) WHERE state = 'unknown';
 CREATE INDEX outbox_finished_idx ON whatsapp.outbox (finished_at) WHERE state IN ('sent', 'failed', 'cancelled', 'expired');
@@ -3330,7 +3336,7 @@ COMMENT ON COLUMN whatsapp.outbox.options IS 'what else Meta wants beside the co
 COMMENT ON COLUMN whatsapp.outbox.marketing IS 'whether a template goes to /marketing_messages instead of /messages; if NULL, what whatsapp.numbers.marketing_messages says, for templates of which it is known that they are of category MARKETING';
 COMMENT ON COLUMN whatsapp.outbox.campaign IS 'any name for messages that belong together; see whatsapp.campaigns';
 COMMENT ON COLUMN whatsapp.outbox.state IS 'queued, sending, sent (accepted by Meta), failed, unknown (it may have been accepted), cancelled, expired';
-COMMENT ON COLUMN whatsapp.outbox.waits_for IS 'what a queued message waits for: nothing if NULL, so that it is the next to its recipient; turn, as others to that recipient go first; schedule (send_after); retry (retry_at); hold, as its template is held. Leave it to the default';
+COMMENT ON COLUMN whatsapp.outbox.waits_for IS 'what a queued message waits for: nothing if NULL, so that it is the next to its recipient; turn, as others to that recipient go first; schedule (send_after); retry (retry_at); hold, as its template is held; campaign, as its campaign is paused. Leave it to the default';
 COMMENT ON COLUMN whatsapp.outbox.attempts IS 'how often it was tried to send it, but for what surely did not leave or had to wait';
 COMMENT ON COLUMN whatsapp.outbox.deferrals IS 'how often in a row it surely did not leave, or had to wait, since the newest attempt that counts';
 COMMENT ON COLUMN whatsapp.outbox.nonce IS 'random word of the newest attempt, by which a status is known to be of it; see whatsapp.callback_token()';
@@ -3600,6 +3606,17 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.template_hold(text, text, jsonb) IS 'the hold that a message is under because of its template; no row if there is none';
 
+CREATE FUNCTION whatsapp.campaign_hold(phone_number_id text, campaign text)
+RETURNS TABLE (key text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT h.key
+	FROM whatsapp.holds h
+	WHERE h.phone_number_id = campaign_hold.phone_number_id AND h.kind = 'campaign' AND h.key = campaign_hold.campaign
+		AND (h.until IS NULL OR h.until > now());
+END;
+COMMENT ON FUNCTION whatsapp.campaign_hold(text, text) IS 'the hold that a message is under because its campaign is paused; no row if there is none';
+
 -- The settings keep plans from being made for a table of some other size: they
 -- are kept for as long as the session lasts.
 CREATE FUNCTION whatsapp.place_inserted() RETURNS trigger
@@ -3612,6 +3629,7 @@ AS $$
 DECLARE
 	scheduled bigint[];
 	held bigint[];
+	paused bigint[];
 	behind bigint[];
 BEGIN
 	INSERT INTO whatsapp.tallies (phone_number_id, queued, not_due, sending)
@@ -3625,12 +3643,15 @@ BEGIN
 
 	SELECT array_agg(p.id) FILTER (WHERE p.place = 'schedule'),
 		array_agg(p.id) FILTER (WHERE p.place = 'hold'),
+		array_agg(p.id) FILTER (WHERE p.place = 'campaign'),
 		array_agg(p.id) FILTER (WHERE p.place = 'turn')
-	INTO scheduled, held, behind
+	INTO scheduled, held, paused, behind
 	FROM (
 		SELECT n.id,
 			CASE
 				WHEN n.send_after > now() THEN 'schedule'
+				WHEN n.campaign IS NOT NULL AND EXISTS (
+					SELECT FROM whatsapp.campaign_hold(n.phone_number_id, n.campaign)) THEN 'campaign'
 				WHEN n.type = 'template' AND EXISTS (
 					SELECT FROM whatsapp.template_hold(n.phone_number_id, n.type, n.content)) THEN 'hold'
 				WHEN n.type NOT IN ('mark_read', 'typing') AND h.id <> n.id THEN 'turn'
@@ -3647,6 +3668,9 @@ BEGIN
 		END IF;
 		IF held IS NOT NULL THEN
 			UPDATE whatsapp.outbox o SET waits_for = 'hold' WHERE o.id = ANY (held);
+		END IF;
+		IF paused IS NOT NULL THEN
+			UPDATE whatsapp.outbox o SET waits_for = 'campaign' WHERE o.id = ANY (paused);
 		END IF;
 		IF behind IS NOT NULL THEN
 			-- what they are behind may end before this is committed, and be none
@@ -4414,6 +4438,71 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.resolve(bigint, text, text) IS 'says what became of a message of which that is unknown: sent, with Meta''s id of it (wamid) if you have found it, or failed. A status that tells otherwise still counts. Error P0002 if there is no such row, 55000 if it is not unknown, 22023 for any other outcome';
 
+-- Campaigns.
+
+CREATE FUNCTION whatsapp.pause_campaign(campaign text, reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF pause_campaign.campaign IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'campaign must be named';
+	END IF;
+	INSERT INTO whatsapp.holds AS h (phone_number_id, kind, key, until, reason)
+	SELECT n.phone_number_id, 'campaign', pause_campaign.campaign, pause_campaign.until, pause_campaign.reason
+	FROM whatsapp.numbers n
+	ORDER BY n.phone_number_id
+	ON CONFLICT (phone_number_id, kind, key) DO UPDATE
+	SET since = excluded.since, until = excluded.until, reason = excluded.reason;
+	PERFORM whatsapp.wake_sender();
+END $$;
+COMMENT ON FUNCTION whatsapp.pause_campaign(text, text, timestamptz) IS 'has no message of a campaign sent from any number that the caller sees, until that time or until resume_campaign(), also of those that are queued later: it need not have any yet. What has begun to leave still ends, and what has only been taken to be sent is queued again; nothing else waits for it. Of one that is paused, changes reason and time. Error 22004 if campaign is NULL';
+
+CREATE FUNCTION whatsapp.resume_campaign(campaign text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM whatsapp.holds h
+	WHERE h.kind = 'campaign' AND h.key = resume_campaign.campaign;
+	PERFORM whatsapp.wake_sender();
+END $$;
+COMMENT ON FUNCTION whatsapp.resume_campaign(text) IS 'has a campaign that was paused go on, from all numbers that the caller sees; does nothing if it is not paused';
+
+CREATE FUNCTION whatsapp.cancel_campaign(campaign text) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	row_id bigint;
+	result bigint := 0;
+BEGIN
+	IF has_table_privilege('whatsapp.outbox'::regclass, 'UPDATE') THEN
+		UPDATE whatsapp.outbox o
+		SET state = 'cancelled', finished_at = now()
+		WHERE o.state = 'queued' AND o.id = ANY (ARRAY(
+			SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.campaign = cancel_campaign.campaign AND q.state = 'queued'
+			ORDER BY q.id
+			FOR UPDATE));
+		GET DIAGNOSTICS result = ROW_COUNT;
+		RETURN result;
+	END IF;
+	FOR row_id IN
+		SELECT o.id
+		FROM whatsapp.outbox o
+		WHERE o.campaign = cancel_campaign.campaign AND o.state = 'queued' AND o.queued_by = SESSION_USER
+		ORDER BY o.id
+	LOOP
+		result := result + whatsapp.cancel(row_id)::integer;
+	END LOOP;
+	RETURN result;
+END $$;
+COMMENT ON FUNCTION whatsapp.cancel_campaign(text) IS 'has messages of a campaign not sent that are queued, and returns how many: all that the caller may change, or those that it has queued. Messages that are on their way are not among them, and may have to be tried again: pause the campaign before, to be sure of these, too. A hold of the campaign stays';
+
 ------------------------------------------------------------------------------
 -- 5. Errors
 --
@@ -5042,6 +5131,9 @@ DECLARE
 	moved bigint[];
 	left_numbers text[];
 	left_recipients text[];
+	paused text[];
+	campaign text[];
+	alike bigint[];
 BEGIN
 	WITH free AS MATERIALIZED (
 		SELECT o AS o
@@ -5056,6 +5148,8 @@ BEGIN
 				WHEN NOT whatsapp.is_sendable(f.o) THEN 'failed'
 				WHEN (f.o).send_after > now() THEN 'schedule'
 				WHEN (f.o).type NOT IN ('mark_read', 'typing') AND h.id <> (f.o).id THEN 'turn'
+				WHEN (f.o).campaign IS NOT NULL AND EXISTS (
+					SELECT FROM whatsapp.campaign_hold((f.o).phone_number_id, (f.o).campaign)) THEN 'campaign'
 				WHEN (f.o).type = 'template' AND EXISTS (
 					SELECT FROM whatsapp.template_hold((f.o).phone_number_id, (f.o).type, (f.o).content)) THEN 'hold'
 				WHEN (f.o).type = 'template' AND whatsapp.is_opted_out(f.o) THEN 'opted out'
@@ -5077,7 +5171,7 @@ BEGIN
 				WHEN j.verdict = 'opted out' THEN 'failed'
 				ELSE 'queued'
 			END,
-			waits_for = CASE WHEN j.verdict IN ('schedule', 'turn', 'hold', 'retry') THEN j.verdict END,
+			waits_for = CASE WHEN j.verdict IN ('schedule', 'turn', 'hold', 'campaign', 'retry') THEN j.verdict END,
 			attempts = o.attempts + (j.verdict = 'sending')::integer,
 			claimed_at = CASE WHEN j.verdict = 'sending' THEN now() ELSE o.claimed_at END,
 			nonce = CASE WHEN j.verdict = 'sending' THEN substr(replace(gen_random_uuid()::text, '-', ''), 1, 16) ELSE o.nonce END,
@@ -5092,13 +5186,14 @@ BEGIN
 			END
 		FROM judged j
 		WHERE o.id = j.id
-		RETURNING o.id, o.state, o.waits_for, o.phone_number_id, o.recipient_key
+		RETURNING o.id, o.state, o.waits_for, o.phone_number_id, o.recipient_key, o.campaign
 	)
 	SELECT array_agg(c.id) FILTER (WHERE c.state = 'sending'),
 		array_agg(c.id) FILTER (WHERE c.state <> 'sending'),
 		array_agg(c.phone_number_id) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn'),
-		array_agg(c.recipient_key) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn')
-	INTO claimed, moved, left_numbers, left_recipients
+		array_agg(c.recipient_key) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn'),
+		array_agg(DISTINCT ARRAY[c.phone_number_id, c.campaign]) FILTER (WHERE c.waits_for = 'campaign')
+	INTO claimed, moved, left_numbers, left_recipients, paused
 	FROM changed c;
 
 	IF moved IS NOT NULL THEN
@@ -5109,6 +5204,17 @@ BEGIN
 	END IF;
 	IF left_numbers IS NOT NULL THEN
 		PERFORM whatsapp.hold_behind(moved);
+		IF paused IS NOT NULL THEN
+			-- the rest of the campaign is not to be met bit by bit, at the pace of
+			-- the number
+			FOREACH campaign SLICE 1 IN ARRAY paused LOOP
+				alike := whatsapp.hold_front(campaign[1], campaign[2], 1000);
+				SELECT left_numbers || array_agg(o.phone_number_id), left_recipients || array_agg(o.recipient_key)
+				INTO left_numbers, left_recipients
+				FROM whatsapp.outbox o
+				WHERE o.id = ANY (alike);
+			END LOOP;
+		END IF;
 		RETURN QUERY
 		SELECT 'released', a.id, NULL::text, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz,
 			NULL::integer, NULL::timestamptz
@@ -5162,8 +5268,51 @@ BEGIN
 	IF alike <> '{}' THEN
 		PERFORM whatsapp.move_rows(alike, 'hold');
 	END IF;
+	alike := ARRAY(
+		SELECT t.id
+		FROM whatsapp.outbox o
+		CROSS JOIN LATERAL (
+			SELECT q.id, q.campaign
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = o.phone_number_id AND q.recipient_key = o.recipient_key
+				AND q.state = 'queued' AND q.waits_for = 'turn'
+			ORDER BY - q.priority, q.id
+			LIMIT 1000
+		) t
+		-- (coalesce() keeps these from being looked for among all that have a campaign)
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = 'campaign' AND coalesce(t.campaign = o.campaign, false));
+	IF alike <> '{}' THEN
+		PERFORM whatsapp.move_rows(alike, 'campaign');
+	END IF;
 END $$;
-COMMENT ON FUNCTION whatsapp.hold_behind(bigint[]) IS 'has others to the same recipients wait along with messages that wait as their template is held, if they are of that, too: as nothing else is to wait for it';
+COMMENT ON FUNCTION whatsapp.hold_behind(bigint[]) IS 'has others to the same recipients wait along with messages that wait as their template is held, or their campaign is paused, if they are of that, too: as nothing else is to wait for it';
+
+CREATE FUNCTION whatsapp.hold_front(phone_number_id text, campaign text, max_rows integer) RETURNS bigint[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	moved bigint[];
+BEGIN
+	moved := ARRAY(
+		(SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.campaign = hold_front.campaign AND q.state = 'queued' AND q.phone_number_id = hold_front.phone_number_id
+			AND q.waits_for IS NULL
+		LIMIT max_rows)
+		UNION ALL
+		(SELECT q.id
+		FROM whatsapp.outbox q
+		WHERE q.campaign = hold_front.campaign AND q.state = 'queued' AND q.phone_number_id = hold_front.phone_number_id
+			AND q.waits_for = 'retry'
+		LIMIT max_rows));
+	IF moved <> '{}' THEN
+		moved := whatsapp.move_rows(moved, 'campaign');
+		PERFORM whatsapp.hold_behind(moved);
+	END IF;
+	RETURN moved;
+END $$;
+COMMENT ON FUNCTION whatsapp.hold_front(text, text, integer) IS 'has messages of a campaign that is paused wait for that, which others would have to wait for: of those that could leave now and of those that are to be tried again up to so many. Returns them';
 
 CREATE FUNCTION whatsapp.move_rows(ids bigint[], waits_for text) RETURNS bigint[]
 LANGUAGE plpgsql
@@ -5257,6 +5406,7 @@ DECLARE
 	number_ids text[];
 	recipients text[];
 	held record;
+	is_more boolean := false;
 	next timestamptz;
 	copies CONSTANT text[] := whatsapp.copies();
 BEGIN
@@ -5304,6 +5454,20 @@ BEGIN
 		FROM whatsapp.expire_rows(rows) e (phone_number_id, recipient_key);
 	END IF;
 
+	-- nobody waits for campaigns that are paused
+	FOR held IN
+		SELECT h.phone_number_id, h.key
+		FROM whatsapp.holds h
+		WHERE h.kind = 'campaign' AND (h.until IS NULL OR h.until > now()) AND (h.phone_number_id = ANY (copies)) IS NOT TRUE
+	LOOP
+		rows := whatsapp.hold_front(held.phone_number_id, held.key, max_rows);
+		SELECT number_ids || array_agg(o.phone_number_id), recipients || array_agg(o.recipient_key)
+		INTO number_ids, recipients
+		FROM whatsapp.outbox o
+		WHERE o.id = ANY (rows);
+		is_more := is_more OR cardinality(rows) >= max_rows;
+	END LOOP;
+
 	-- it is time, or they are held no more: these are in front, unless others are
 	fronts := ARRAY(
 		SELECT q.id
@@ -5345,6 +5509,40 @@ BEGIN
 				AND q.phone_number_id = held.phone_number_id AND whatsapp.template_key(q.type, q.content) = held.key
 			ORDER BY - q.priority, q.id
 			LIMIT max_rows);
+	END LOOP;
+	FOR held IN
+		WITH RECURSIVE k (phone_number_id, key) AS (
+			(SELECT q.phone_number_id, q.campaign
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'campaign'
+			ORDER BY q.phone_number_id, q.campaign
+			LIMIT 1)
+			UNION ALL
+			SELECT n.*
+			FROM k
+			CROSS JOIN LATERAL (
+				SELECT q.phone_number_id, q.campaign
+				FROM whatsapp.outbox q
+				WHERE q.state = 'queued' AND q.waits_for = 'campaign'
+					AND (q.phone_number_id, q.campaign) > (k.phone_number_id, k.key)
+				ORDER BY q.phone_number_id, q.campaign
+				LIMIT 1
+			) n
+		)
+		SELECT k.phone_number_id, k.key
+		FROM k
+		WHERE (k.phone_number_id = ANY (copies)) IS NOT TRUE AND NOT EXISTS (
+			SELECT FROM whatsapp.campaign_hold(k.phone_number_id, k.key))
+	LOOP
+		rows := ARRAY(
+			SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'campaign'
+				AND q.phone_number_id = held.phone_number_id AND q.campaign = held.key
+			ORDER BY - q.priority, q.id
+			LIMIT max_rows);
+		fronts := fronts || rows;
+		is_more := is_more OR cardinality(rows) >= max_rows;
 	END LOOP;
 	IF fronts <> '{}' THEN
 		fronts := whatsapp.move_rows(fronts, NULL);
@@ -5394,6 +5592,7 @@ BEGIN
 		(SELECT coalesce(greatest(q.send_after, q.retry_at), '-infinity') FROM whatsapp.outbox q
 			WHERE q.state = 'queued' AND q.waits_for IN ('schedule', 'retry') AND (q.phone_number_id = ANY (copies)) IS NOT TRUE
 			ORDER BY coalesce(greatest(q.send_after, q.retry_at), '-infinity') LIMIT 1),
+		CASE WHEN is_more THEN now() END,
 		(SELECT now() FROM whatsapp.changed_lanes l WHERE (l.phone_number_id = ANY (copies)) IS NOT TRUE LIMIT 1),
 		(SELECT now() FROM whatsapp.news w WHERE w.phone_number_id <> ALL (copies) LIMIT 1))
 	INTO next;
@@ -5466,6 +5665,11 @@ BEGIN
 			FROM whatsapp.outbox q
 			WHERE q.state = 'queued' AND q.waits_for = 'hold' AND q.phone_number_id = n.phone_number_id
 				AND whatsapp.template_key(q.type, q.content) IS NULL
+			LIMIT max_lanes)
+			UNION ALL
+			(SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.state = 'queued' AND q.waits_for = 'campaign' AND q.phone_number_id = n.phone_number_id AND q.campaign IS NULL
 			LIMIT max_lanes)
 		) w
 		WHERE (n.phone_number_id = ANY (copies)) IS NOT TRUE
@@ -5550,6 +5754,9 @@ BEGIN
 			SELECT o.phone_number_id, 1, 0, 0
 			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'hold'
 			UNION ALL
+			SELECT o.phone_number_id, 1, 0, 0
+			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for = 'campaign'
+			UNION ALL
 			SELECT o.phone_number_id, 1, 1, 0
 			FROM whatsapp.outbox o WHERE o.state = 'queued' AND o.waits_for IN ('schedule', 'retry')
 			UNION ALL
@@ -5575,7 +5782,8 @@ BEGIN ATOMIC
 	WHERE o.id = ANY (ids) AND (
 		o.phone_number_id NOT IN (SELECT n.phone_number_id FROM whatsapp.open_numbers() n)
 		OR o.type = 'template' AND whatsapp.is_opted_out(o)
-		OR EXISTS (SELECT FROM whatsapp.template_hold(o.phone_number_id, o.type, o.content)));
+		OR EXISTS (SELECT FROM whatsapp.template_hold(o.phone_number_id, o.type, o.content))
+		OR o.campaign IS NOT NULL AND EXISTS (SELECT FROM whatsapp.campaign_hold(o.phone_number_id, o.campaign)));
 END;
 COMMENT ON FUNCTION whatsapp.withdraw(bigint[]) IS 'for the background worker: which of these messages, that have been claimed and of which nothing has left yet, may not leave any more';
 
@@ -6867,6 +7075,107 @@ COMMENT ON COLUMN whatsapp.sender_status.rate IS 'the same, as of now: less, for
 COMMENT ON COLUMN whatsapp.sender_status.tokens IS 'how many messages may be sent at once, by now: up to a tenth of what may be sent in a second; NULL if the background worker has sent none yet';
 COMMENT ON COLUMN whatsapp.sender_status.holds IS 'what is held, as a JSON array of objects with kind, key, reason and until, as in whatsapp.holds; NULL for nothing';
 
+-- Each row of the outbox is read once: to groups of one error, and these to
+-- groups of one class.  What a query asks of campaign goes down to the index.
+CREATE VIEW whatsapp.campaigns WITH (security_invoker = true) AS
+SELECT c.phone_number_id, c.campaign, s.state, h.reason AS paused_reason, h.until AS paused_until,
+	c.total, c.queued, c.sending, c.sent, c.delivered, c.read, c.failed, c.failed_later, c.failures, c.opted_out,
+	c.unknown, c.cancelled, c.expired,
+	trunc(100.0 * (c.total - c.queued - c.sending) / c.total, 1) AS percent,
+	round(r.rate, 2) AS rate,
+	c.started_at, c.last_at,
+	CASE WHEN s.state IN ('running', 'scheduled') AND r.rate > 0
+		THEN greatest(now() + interval '1 second' * ((c.queued + c.sending) / r.rate)::double precision, c.last_scheduled) END AS estimated_end
+FROM (
+	SELECT e.phone_number_id, e.campaign, sum(e.total)::bigint AS total, sum(e.queued)::bigint AS queued, sum(e.scheduled)::bigint AS scheduled,
+		sum(e.sending)::bigint AS sending, sum(e.sent)::bigint AS sent, sum(e.delivered)::bigint AS delivered, sum(e.read)::bigint AS read,
+		coalesce(sum(e.failed), 0)::bigint AS failed, coalesce(sum(e.failed_later), 0)::bigint AS failed_later,
+		jsonb_object_agg(e.class, e.failed) FILTER (WHERE e.class IS NOT NULL) AS failures, coalesce(sum(e.opted_out), 0)::bigint AS opted_out,
+		sum(e.unknown)::bigint AS unknown, sum(e.cancelled)::bigint AS cancelled, sum(e.expired)::bigint AS expired, sum(e.recent) AS recent,
+		min(e.started_at) AS started_at, max(e.last_at) AS last_at, max(e.last_scheduled) AS last_scheduled
+	FROM (
+		SELECT g.phone_number_id, g.campaign, CASE WHEN g.is_failed THEN coalesce(k.class, 'other') END AS class,
+			sum(g.total) AS total, sum(g.queued) AS queued, sum(g.scheduled) AS scheduled, sum(g.sending) AS sending, sum(g.sent) AS sent,
+			sum(g.delivered) AS delivered, sum(g.read) AS read, sum(g.total) FILTER (WHERE g.is_failed) AS failed,
+			sum(g.sent) FILTER (WHERE g.is_failed) AS failed_later, sum(g.total) FILTER (WHERE g.is_failed AND g.error_code = 131050) AS opted_out,
+			sum(g.unknown) AS unknown, sum(g.cancelled) AS cancelled, sum(g.expired) AS expired, sum(g.recent) AS recent,
+			min(g.started_at) AS started_at, max(g.last_at) AS last_at, max(g.last_scheduled) AS last_scheduled
+		FROM (
+			SELECT o.phone_number_id, o.campaign, f.is_failed, f.error_code, count(*) AS total,
+				count(*) FILTER (WHERE o.state = 'queued') AS queued,
+				count(*) FILTER (WHERE o.state = 'queued' AND o.send_after > now()) AS scheduled,
+				count(*) FILTER (WHERE o.state = 'sending') AS sending,
+				count(*) FILTER (WHERE o.state = 'sent') AS sent,
+				count(*) FILTER (WHERE o.state = 'sent' AND f.rank >= whatsapp.status_rank('delivered')) AS delivered,
+				count(*) FILTER (WHERE o.state = 'sent' AND f.rank >= whatsapp.status_rank('read')) AS read,
+				count(*) FILTER (WHERE o.state = 'unknown') AS unknown,
+				count(*) FILTER (WHERE o.state = 'cancelled') AS cancelled,
+				count(*) FILTER (WHERE o.state = 'expired') AS expired,
+				count(*) FILTER (WHERE o.state IN ('sent', 'failed', 'unknown') AND o.finished_at > now() - interval '1 minute') AS recent,
+				min(o.claimed_at) AS started_at, max(o.finished_at) AS last_at,
+				max(o.send_after) FILTER (WHERE o.state = 'queued') AS last_scheduled
+			FROM whatsapp.outbox o
+			LEFT JOIN whatsapp.messages m ON m.phone_number_id = o.phone_number_id AND m.message_id = o.message_id
+			CROSS JOIN LATERAL (
+				SELECT a.rank, a.is_failed, CASE WHEN a.is_failed THEN o.error_code END AS error_code
+				FROM (
+					SELECT whatsapp.status_rank(m.status) AS rank,
+						o.state = 'failed' OR o.state = 'sent' AND o.failed_at IS NOT NULL
+							AND coalesce(whatsapp.status_rank(m.status) < whatsapp.status_rank('delivered'), true) AS is_failed
+				) a
+			) f
+			WHERE o.campaign IS NOT NULL
+			GROUP BY o.phone_number_id, o.campaign, f.is_failed, f.error_code
+		) g
+		LEFT JOIN LATERAL (
+			SELECT l.class
+			FROM whatsapp.error_classes l
+			WHERE l.code = g.error_code
+			ORDER BY l.subcode <> 0, l.details <> '', l.subcode, l.details
+			LIMIT 1
+		) k ON true
+		GROUP BY g.phone_number_id, g.campaign, CASE WHEN g.is_failed THEN coalesce(k.class, 'other') END
+	) e
+	GROUP BY e.phone_number_id, e.campaign
+) c
+LEFT JOIN whatsapp.holds h ON h.phone_number_id = c.phone_number_id AND h.kind = 'campaign' AND h.key = c.campaign
+	AND (h.until IS NULL OR h.until > now())
+CROSS JOIN LATERAL (
+	SELECT CASE
+		WHEN c.queued + c.sending = 0 THEN 'finished'
+		WHEN h.key IS NOT NULL THEN 'paused'
+		WHEN c.sending = 0 AND c.queued = c.scheduled THEN 'scheduled'
+		ELSE 'running'
+	END AS state
+) s
+CROSS JOIN LATERAL (
+	SELECT c.recent / greatest(least(extract(epoch FROM now() - c.started_at), 60), 1) AS rate
+) r;
+COMMENT ON VIEW whatsapp.campaigns IS 'how far campaigns are: messages that whatsapp.outbox.campaign says belong together, by number. Rows that were pruned do not count any more. It reads all rows of a campaign, so ask for one by its name';
+COMMENT ON COLUMN whatsapp.campaigns.phone_number_id IS 'our number';
+COMMENT ON COLUMN whatsapp.campaigns.campaign IS 'the name, as in whatsapp.outbox.campaign';
+COMMENT ON COLUMN whatsapp.campaigns.state IS 'finished (all have come to an end); paused (see whatsapp.pause_campaign()); scheduled (all that are left wait for send_after); running. Whether its number sends is in whatsapp.sender_status';
+COMMENT ON COLUMN whatsapp.campaigns.paused_reason IS 'why it is paused';
+COMMENT ON COLUMN whatsapp.campaigns.paused_until IS 'when it is to go on by itself; NULL for never';
+COMMENT ON COLUMN whatsapp.campaigns.total IS 'how many messages there are. Each is one of queued, sending, sent, failed (but for failed_later), unknown, cancelled and expired';
+COMMENT ON COLUMN whatsapp.campaigns.queued IS 'those that are yet to be sent';
+COMMENT ON COLUMN whatsapp.campaigns.sending IS 'those that are on their way';
+COMMENT ON COLUMN whatsapp.campaigns.sent IS 'those that Meta has accepted';
+COMMENT ON COLUMN whatsapp.campaigns.delivered IS 'those of sent that were delivered, as statuses say; also if they were read';
+COMMENT ON COLUMN whatsapp.campaigns.read IS 'those of delivered that were read';
+COMMENT ON COLUMN whatsapp.campaigns.failed IS 'those that have failed, before or after Meta had accepted them';
+COMMENT ON COLUMN whatsapp.campaigns.failed_later IS 'those of failed that Meta had accepted, and so are among sent, too';
+COMMENT ON COLUMN whatsapp.campaigns.failures IS 'how many have failed by class of the error, as a JSON object such as {"permanent": 3}; see whatsapp.error_classes. "other" is for those without a code, or with one that is not listed; NULL if none has failed';
+COMMENT ON COLUMN whatsapp.campaigns.opted_out IS 'those of failed whose recipients want no marketing messages: error 131050';
+COMMENT ON COLUMN whatsapp.campaigns.unknown IS 'those that may have been accepted: no answer has come';
+COMMENT ON COLUMN whatsapp.campaigns.cancelled IS 'those that were cancelled';
+COMMENT ON COLUMN whatsapp.campaigns.expired IS 'those that were not sent before expires_at';
+COMMENT ON COLUMN whatsapp.campaigns.percent IS 'how many percent have come to an end, whichever: all but queued and sending';
+COMMENT ON COLUMN whatsapp.campaigns.rate IS 'how many were sent in a second, or have failed or are unknown, in the last minute or since it began';
+COMMENT ON COLUMN whatsapp.campaigns.started_at IS 'when the first one was taken to be sent; NULL if none was. Of one that is tried again it is the newest attempt that counts';
+COMMENT ON COLUMN whatsapp.campaigns.last_at IS 'when the newest that has come to an end did so';
+COMMENT ON COLUMN whatsapp.campaigns.estimated_end IS 'when all will have come to an end, at that rate, and by send_after; NULL if it is paused or finished, or there is no rate';
+
 ------------------------------------------------------------------------------
 -- 7. Roles
 --
@@ -7029,7 +7338,7 @@ BEGIN
 			'INSERT (phone_number_id, recipient, recipient_type, type, body, content, reply_to, priority, send_after, expires_at, idempotency_key, callback_data, options, marketing, campaign)',
 			'{outbox}'),
 		('{sender, reader, admin}', 'TABLE', 'SELECT', '{outbox}'),
-		('{sender, admin}', 'FUNCTION', 'EXECUTE', '{enqueue, cancel, send_text, send_image, send_video, send_audio, send_document, send_sticker,
+		('{sender, admin}', 'FUNCTION', 'EXECUTE', '{enqueue, cancel, cancel_campaign, send_text, send_image, send_video, send_audio, send_document, send_sticker,
 			send_location, send_contacts, send_reaction, send_buttons, send_list, send_cta_url, send_flow, send_location_request,
 			send_address_request, send_contact_request, send_product, send_products, send_catalog, send_carousel,
 			send_call_permission_request, send_voice_call, send_order_details, send_order_status, send_template, send_pin, send_unpin,
@@ -7044,7 +7353,7 @@ BEGIN
 		('{reader, admin}', 'TABLE', 'SELECT', '{numbers, installation, holds, correspondents, contact_sightings, contact_changes,
 			messages, reactions, media, statuses, call_events, calls, groups, group_participants, templates, user_preferences, events, webhooks,
 			attempts, tallies, changed_lanes, news, evidence, shipped_error_classes, error_class_overrides, error_classes,
-			contacts, contact_identifiers, message_contacts, conversations, inbox, sender_status, statistics, latencies,
+			contacts, contact_identifiers, message_contacts, conversations, inbox, sender_status, campaigns, statistics, latencies,
 			template_status_updates, template_quality_updates, template_category_updates, account_alerts, account_updates,
 			account_reviews, business_capability_updates, phone_number_quality_updates, phone_number_name_updates,
 			business_username_updates, security_events, account_settings_updates, flow_events, partner_solution_updates,
@@ -7066,7 +7375,7 @@ BEGIN
 		('{admin}', 'TABLE', 'SELECT (secret_id, kind, phone_number_id, source, name, valid_until, added_at), UPDATE (valid_until)', '{secrets}'),
 		('{admin}', 'TABLE', 'UPDATE (name)', '{contacts}'),
 		('{admin}', 'FUNCTION', 'EXECUTE', '{prune, prune_rows, prunable, retention, count_event, reset_statistics, add_number, set_access_token, set_app_secret, set_verify_token,
-			pause_number, resume_number, release_hold, retry, resolve, wake_sender, complain_of_row,
+			pause_number, resume_number, release_hold, pause_campaign, resume_campaign, retry, resolve, wake_sender, complain_of_row,
 			add_hook, remove_hook, hook_argument, may_be_hook, ingest_unsigned, replay, sign,
 			opt_out, mark_conversation_read, complain_of_former, forget,
 			sent_to, file_sent, mark_failed, event_id, request_body, delay, hold_key,

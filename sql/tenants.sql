@@ -54,8 +54,8 @@ CROSS JOIN LATERAL (VALUES
 	('something_new', true, '{"a": 1}')
 ) w (field, with_number, value),
 LATERAL whatsapp.ingest_unsigned(pg_temp.webhook(CASE WHEN with_number THEN n.number END, n.waba, w.value, w.field)) r;
-INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, send_after)
-SELECT n, '15551234567', 'from ' || n, now() + '1 hour' FROM unnest('{1001,2002}'::text[]) n;
+INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, campaign, send_after)
+SELECT n, '15551234567', 'from ' || n, 'of ' || n, now() + '1 hour' FROM unnest('{1001,2002}'::text[]) n;
 INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state) SELECT o.id, 1, 'refused', 'queued' FROM whatsapp.outbox o;
 INSERT INTO whatsapp.holds (phone_number_id, kind, key) SELECT n, 'pair', '+15551234567' FROM unnest('{1001,2002}'::text[]) n;
 INSERT INTO whatsapp.news (what, phone_number_id) SELECT 'throughput', n FROM unnest('{1001,2002}'::text[]) n;

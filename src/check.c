@@ -94,6 +94,8 @@ static int	nknown_types;
 static void parse_rules(void);
 static void parse_rule(const WaRule *rule, int number, ParsedRule *parsed);
 static const TypeRules *rules_of(const char *type, int len);
+static JsonbValue *kind_of(JsonbValue *content);
+static bool is_of_another_kind(const ParsedRule *parsed, JsonbValue *kind);
 static bool holds(Check *check, JsonbValue *root);
 static bool holds_in(Check *check, JsonbValue *parent, int depth);
 static bool holds_of_child(Check *check, JsonbValue *parent, JsonbValue *child,
@@ -118,6 +120,7 @@ static int	count_elements(JsonbValue *value);
 static bool is_object(JsonbValue *value);
 static bool is_array(JsonbValue *value);
 static bool is_string(JsonbValue *value);
+static bool equals(JsonbValue *string, const char *word);
 static bool has_word(const char *words, const char *word, int len);
 static JsonbValue *root_of(Jsonb *json);
 static Jsonb *body_content(text *body);
@@ -138,6 +141,7 @@ whatsapp_complaint(PG_FUNCTION_ARGS)
 	text_to_cstring(PG_GETARG_TEXT_PP(1))[0] == 'g';
 	JsonbValue *roots[] = {NULL, NULL, NULL, NULL, NULL};
 	const TypeRules *rules;
+	JsonbValue *kind_of_message;
 	Check		check = {0};
 
 	if (type == NULL)
@@ -155,6 +159,7 @@ whatsapp_complaint(PG_FUNCTION_ARGS)
 
 	parse_rules();
 	rules = rules_of(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type));
+	kind_of_message = kind_of(roots[ROOT_CONTENT]);
 	for (int i = 0; i < rules->nrules; i++)
 	{
 		const ParsedRule *parsed = &rules->rules[i];
@@ -170,7 +175,8 @@ whatsapp_complaint(PG_FUNCTION_ARGS)
 				continue;
 			fail(&check, 0, NULL, NULL);
 		}
-		else if (holds(&check, roots[parsed->root]))
+		else if (is_of_another_kind(parsed, kind_of_message) ||
+				 holds(&check, roots[parsed->root]))
 			continue;
 
 		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -300,6 +306,35 @@ rules_of(const char *type, int len)
 }
 
 /*
+ * Most rules for interactive messages are about one kind of them: what the
+ * "type" in their content says.
+ */
+static JsonbValue *
+kind_of(JsonbValue *content)
+{
+	JsonbValue *kind;
+
+	if (content == NULL || !is_object(content))
+		return NULL;
+	kind = get_member(content, "type", 4);
+	return kind != NULL && is_string(kind) ? kind : NULL;
+}
+
+/*
+ * So that these need not be tried for others.
+ */
+static bool
+is_of_another_kind(const ParsedRule *parsed, JsonbValue *kind)
+{
+	const Step *step = &parsed->steps[0];
+
+	return kind != NULL && parsed->root == ROOT_CONTENT &&
+		step->member != NULL && step->member_len == 4 &&
+		strncmp(step->member, "type", 4) == 0 &&
+		equals(kind, step->value) == step->unless;
+}
+
+/*
  * Does a rule hold?  If not, it is noted why.
  */
 static bool
@@ -410,11 +445,7 @@ is_meant(const Step *step, JsonbValue *value)
 	if (!is_object(value))
 		return false;
 	member = get_member(value, step->member, step->member_len);
-	/* Meta does not care about the case of these */
-	is_it = member != NULL && is_string(member) &&
-		member->val.string.len == strlen(step->value) &&
-		pg_strncasecmp(member->val.string.val, step->value,
-					   member->val.string.len) == 0;
+	is_it = member != NULL && is_string(member) && equals(member, step->value);
 	return is_it != step->unless;
 }
 
@@ -760,6 +791,17 @@ static bool
 is_string(JsonbValue *value)
 {
 	return value->type == jbvString;
+}
+
+/*
+ * Meta does not care about the case of types.
+ */
+static bool
+equals(JsonbValue *string, const char *word)
+{
+	return string->val.string.len == strlen(word) &&
+		pg_strncasecmp(string->val.string.val, word,
+					   string->val.string.len) == 0;
 }
 
 static bool

@@ -946,7 +946,7 @@ CREATE TABLE whatsapp.templates (
 	PRIMARY KEY (waba_id, template_id)
 );
 CREATE INDEX templates_name_idx ON whatsapp.templates (name, language);
-COMMENT ON TABLE whatsapp.templates IS 'message templates, as far as webhooks have told of them';
+COMMENT ON TABLE whatsapp.templates IS 'message templates, as far as webhooks have told of them, or whatsapp.import_templates()';
 COMMENT ON COLUMN whatsapp.templates.waba_id IS 'the WhatsApp Business Account; empty if it was not told';
 COMMENT ON COLUMN whatsapp.templates.template_id IS 'Meta''s id of the template';
 COMMENT ON COLUMN whatsapp.templates.name IS 'its name, to send it by';
@@ -959,7 +959,7 @@ COMMENT ON COLUMN whatsapp.templates.quality IS 'GREEN, YELLOW, RED or UNKNOWN';
 COMMENT ON COLUMN whatsapp.templates.quality_at IS 'since when';
 COMMENT ON COLUMN whatsapp.templates.category IS 'MARKETING, UTILITY or AUTHENTICATION';
 COMMENT ON COLUMN whatsapp.templates.category_at IS 'since when, or when it was told last';
-COMMENT ON COLUMN whatsapp.templates.components IS 'header, body, footer and buttons, as edited last';
+COMMENT ON COLUMN whatsapp.templates.components IS 'header, body, footer and buttons, as edited last: an object, without headers that are no text, as webhooks tell it, or an array, as Meta answers when it is asked';
 COMMENT ON COLUMN whatsapp.templates.components_at IS 'since when';
 COMMENT ON COLUMN whatsapp.templates.received_at IS 'when it came to be here';
 
@@ -991,6 +991,8 @@ COMMENT ON COLUMN whatsapp.user_preferences.element IS 'the preference itself, a
 COMMENT ON COLUMN whatsapp.user_preferences.received_at IS 'when it came to be here';
 
 CREATE INDEX user_preferences_wa_id_idx ON whatsapp.user_preferences (wa_id, phone_number_id);
+CREATE INDEX user_preferences_stop_idx ON whatsapp.user_preferences (phone_number_id, participant)
+	WHERE category = 'marketing_messages' AND value = 'stop';
 
 CREATE TABLE whatsapp.events (
 	event_id bytea PRIMARY KEY,
@@ -3225,8 +3227,9 @@ COMMENT ON FUNCTION whatsapp.forget(whatsapp.contacts) IS 'the same for a row of
 -- other: they place the rows they insert, and note in whatsapp.changed_lanes
 -- which recipients are to be looked at.
 --
--- No trigger of ours sets a state.  A row that brings its own created_at comes
--- from a dump, and is not looked at.
+-- No trigger of ours sets a state, but for marketing messages to who wants none:
+-- these fail at once.  A row that brings its own created_at comes from a dump,
+-- and is not looked at.
 ------------------------------------------------------------------------------
 
 CREATE FUNCTION whatsapp.default_number() RETURNS text
@@ -3254,6 +3257,300 @@ CREATE FUNCTION whatsapp.template_key(type text, content jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN type = 'template' THEN (content ->> 'name') || ' ' || coalesce(content #>> '{language,code}', '') END;
 COMMENT ON FUNCTION whatsapp.template_key(text, jsonb) IS 'name and language of the template that a message is of, with a space between them, as in whatsapp.holds.key; NULL if it is of none';
+
+-- Templates.  What a message needs to be of a template is told once for each
+-- template, and then any number of messages are held against it: that has to be
+-- quick, as there may be 100,000 in one INSERT.  What is not known, or not
+-- understood, is left to Meta.
+
+CREATE FUNCTION whatsapp.template_variables(words text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE
+		WHEN words IS NULL OR count(v.name) * 2 <> length(words) - length(replace(words, '{{', '')) THEN NULL
+		WHEN coalesce(bool_and(v.name ~ '^[1-9][0-9]?$'), true) THEN
+			CASE WHEN count(DISTINCT v.name) = coalesce(max(CASE WHEN v.name ~ '^[1-9][0-9]?$' THEN v.name::integer END), 0) THEN
+				to_jsonb(count(DISTINCT v.name)) END
+		WHEN bool_and(v.name ~ '^[A-Za-z_]') THEN to_jsonb(array_agg(DISTINCT v.name))
+	END
+	FROM (SELECT m.found[1] AS name FROM regexp_matches(words, '\{\{ *([A-Za-z0-9_]+) *\}\}', 'g') m (found)) v;
+END;
+COMMENT ON FUNCTION whatsapp.template_variables(text) IS 'the variables in a part of a template: how many, or if they have names, an array of these. NULL if that cannot be told';
+
+CREATE FUNCTION whatsapp.template_needs(phone_number_id text, name text, language text) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	t whatsapp.templates;
+	languages text;
+	needs jsonb := '{}';
+	header text;
+	header_text text;
+	body text;
+	buttons jsonb;
+	cards jsonb;
+BEGIN
+	IF template_needs.name IS NULL OR template_needs.language IS NULL THEN
+		RETURN NULL;
+	END IF;
+	-- (Meta writes both en_US and en-US; and one that was deleted may have been made anew)
+	SELECT k.* INTO t
+	FROM whatsapp.numbers n
+	JOIN whatsapp.templates k ON k.waba_id = n.waba_id
+	WHERE n.phone_number_id = template_needs.phone_number_id AND k.name = template_needs.name
+		AND lower(replace(k.language, '-', '_')) = lower(replace(template_needs.language, '-', '_'))
+	ORDER BY upper(k.status) IS NOT DISTINCT FROM 'DELETED', k.language = template_needs.language DESC, k.name_at DESC NULLS LAST, k.template_id DESC
+	LIMIT 1;
+	IF NOT FOUND THEN
+		SELECT string_agg(DISTINCT k.language, ', ') INTO languages
+		FROM whatsapp.numbers n
+		JOIN whatsapp.templates k ON k.waba_id = n.waba_id
+		WHERE n.phone_number_id = template_needs.phone_number_id AND k.name = template_needs.name
+			AND upper(k.status) IS DISTINCT FROM 'DELETED';
+		IF languages IS NULL THEN
+			RETURN NULL;
+		END IF;
+		RETURN jsonb_build_object(
+			'complaint', format('template "%s" is not known in language "%s"', template_needs.name, left(template_needs.language, 20)),
+			'hint', format('It is in %s. If Meta has it in that language all the same, make it known with whatsapp.import_templates(), or add it to whatsapp.templates.', languages));
+	END IF;
+	IF upper(t.status) IN ('PENDING', 'IN_APPEAL', 'REJECTED', 'DISABLED', 'DELETED', 'ARCHIVED') THEN
+		RETURN jsonb_strip_nulls(jsonb_build_object(
+			'complaint', format('template "%s" cannot be sent, as it is %s', t.name, lower(replace(t.status, '_', ' '))),
+			'detail', 'Meta''s reason is ' || nullif(upper(t.status_reason), 'NONE') || '.',
+			'hint', 'Take another one. If that is not so any more, make it known with whatsapp.import_templates().'));
+	END IF;
+
+	-- as webhooks tell it, and as Graph answers
+	IF jsonb_typeof(t.components) = 'object' THEN
+		header_text := t.components ->> 'header';
+		header := CASE WHEN header_text IS NOT NULL THEN 'TEXT' END;
+		body := t.components ->> 'body';
+		buttons := t.components -> 'buttons';
+	ELSIF jsonb_typeof(t.components) = 'array' THEN
+		SELECT min(p.part ->> 'text') FILTER (WHERE p.type = 'BODY'),
+			coalesce(min(coalesce(upper(p.part ->> 'format'), 'UNKNOWN')) FILTER (WHERE p.type = 'HEADER'), 'NONE'),
+			min(p.part ->> 'text') FILTER (WHERE p.type = 'HEADER'),
+			(array_agg(p.part -> 'buttons') FILTER (WHERE p.type = 'BUTTONS'))[1],
+			(array_agg(p.part -> 'cards') FILTER (WHERE p.type = 'CAROUSEL'))[1]
+		INTO body, header, header_text, buttons, cards
+		FROM (SELECT e.part, upper(e.part ->> 'type') AS type FROM jsonb_array_elements(t.components) e (part)) p;
+		-- there is none without a body
+		IF body IS NULL THEN
+			header := NULL;
+		END IF;
+	END IF;
+
+	IF header IN ('IMAGE', 'VIDEO', 'DOCUMENT', 'LOCATION', 'NONE') THEN
+		needs := needs || jsonb_build_object('header', lower(header));
+	ELSIF header = 'TEXT' AND whatsapp.template_variables(header_text) IS NOT NULL THEN
+		needs := needs || jsonb_build_object('header',
+			CASE WHEN whatsapp.template_variables(header_text) = '0' THEN 'none' ELSE 'text' END);
+	END IF;
+	IF jsonb_typeof(buttons) = 'array' THEN
+		needs := needs || jsonb_build_object('buttons', (
+			SELECT jsonb_agg(b.place - 1 ORDER BY b.place)
+			FROM jsonb_array_elements(buttons) WITH ORDINALITY b (button, place)
+			WHERE upper(coalesce(b.button ->> 'type', b.button ->> 'message_template_button_type')) = 'URL'
+				AND coalesce(b.button ->> 'url', b.button ->> 'message_template_button_url') LIKE '%{{%'));
+	END IF;
+	-- of products there may be more cards than in the template
+	IF jsonb_typeof(cards) = 'array' AND jsonb_array_length(cards) > 0
+		AND NOT jsonb_path_exists(cards, '$[*] ? (!(exists(@.components[*] ? (@.format == "IMAGE" || @.format == "VIDEO"))))')
+	THEN
+		needs := needs || jsonb_build_object('cards', jsonb_array_length(cards));
+	END IF;
+	RETURN jsonb_strip_nulls(needs || jsonb_build_object('name', t.name, 'body', whatsapp.template_variables(body),
+		'authentication', CASE WHEN upper(t.category) = 'AUTHENTICATION' THEN true END));
+END $$;
+COMMENT ON FUNCTION whatsapp.template_needs(text, text, text) IS 'what messages from a number need to be of a template, as far as whatsapp.templates knows: body (how many parameters, or their names), header (text, image, video, document, location or none), buttons (which ones need a parameter for their address, from 0), cards (how many), authentication (if it is of that category); or just the complaint, with detail and hint, if Meta would refuse them all. NULL if nothing is known of a template with that name';
+
+CREATE FUNCTION whatsapp.template_fault(needs jsonb, recipient_key text, content jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	template text;
+	given jsonb;
+	what text;
+	n integer;
+	complaint text;
+	hint text;
+BEGIN
+	IF needs IS NULL OR needs ? 'complaint' THEN
+		RETURN needs;
+	END IF;
+	template := needs ->> 'name';
+
+	IF needs ? 'authentication' AND recipient_key ~ '^[A-Z]{2}\.' THEN
+		RETURN jsonb_build_object(
+			'complaint', format('template "%s" is of category AUTHENTICATION, which cannot be sent to a BSUID', template),
+			'hint', 'Set recipient to the phone number.');
+	END IF;
+
+	IF needs ? 'header' THEN
+		given := jsonb_path_query_array(content, '$.components[*] ? (@.type == "header" || @.type == "HEADER").parameters[*]');
+		what := lower(given #>> '{0,type}');
+		n := jsonb_array_length(given);
+		IF needs ->> 'header' = 'none' THEN
+			IF n > 0 THEN
+				complaint := format('template "%s" has no parameter in its header', template);
+				hint := 'Leave the header out.';
+			END IF;
+		ELSIF n = 0 THEN
+			complaint := format('template "%s" needs a parameter of type %s in its header', template, needs ->> 'header');
+			hint := 'Give it in a component of type header.';
+		ELSIF n > 1 THEN
+			complaint := format('template "%s" has 1 parameter in its header, not %s', template, n);
+			hint := 'Leave the others out.';
+		ELSIF what <> needs ->> 'header' AND what IN ('text', 'image', 'video', 'document', 'location') THEN
+			complaint := format('template "%s" has a parameter of type %s in its header, not %s', template, needs ->> 'header', what);
+			hint := 'Give one of that type.';
+		END IF;
+	END IF;
+
+	IF complaint IS NULL AND needs ? 'body' THEN
+		given := jsonb_path_query_array(content, '$.components[*] ? (@.type == "body" || @.type == "BODY").parameters[*]');
+		n := jsonb_array_length(given);
+		IF jsonb_typeof(needs -> 'body') = 'number' THEN
+			IF n <> (needs -> 'body')::integer THEN
+				complaint := format('template "%s" has %s in its body, not %s', template,
+					CASE needs ->> 'body' WHEN '0' THEN 'no parameters' WHEN '1' THEN '1 parameter' ELSE (needs ->> 'body') || ' parameters' END, n);
+				hint := 'Give one for each of its variables, in their order, in a component of type body.';
+			END IF;
+		ELSE
+			-- there may be more with one name: that is left to Meta
+			given := jsonb_path_query_array(given, '$[*].parameter_name');
+			IF NOT given @> (needs -> 'body') THEN
+				complaint := format('template "%s" needs a parameter named %s in its body', template,
+					(SELECT min(x.name) FROM jsonb_array_elements_text(needs -> 'body') x (name) WHERE NOT given ? x.name));
+			ELSIF jsonb_array_length(given) < n OR NOT given <@ (needs -> 'body') THEN
+				complaint := format('template "%s" has no other parameters in its body than %s', template,
+					(SELECT string_agg(x.name, ', ') FROM jsonb_array_elements_text(needs -> 'body') x (name)));
+			END IF;
+			hint := 'Give one for each of its variables, with its parameter_name, in a component of type body.';
+		END IF;
+	END IF;
+
+	IF complaint IS NULL AND needs ? 'buttons' THEN
+		FOR n IN 0 .. jsonb_array_length(needs -> 'buttons') - 1 LOOP
+			what := needs -> 'buttons' ->> n;
+			IF NOT jsonb_path_exists(content, '$.components[*] ? ((@.type == "button" || @.type == "BUTTON") && (@.index == $s || @.index == $i)).parameters[*].text',
+				jsonb_build_object('i', needs -> 'buttons' -> n, 's', what))
+			THEN
+				complaint := format('template "%s" needs a parameter for the address of button %s', template, what);
+				hint := 'Give a text in a component of type button and sub_type url, with that index.';
+				EXIT;
+			END IF;
+		END LOOP;
+	END IF;
+
+	IF complaint IS NULL AND needs ? 'cards' THEN
+		n := jsonb_array_length(jsonb_path_query_array(content, '$.components[*] ? (@.type == "carousel" || @.type == "CAROUSEL").cards[*]'));
+		IF n <> (needs -> 'cards')::integer THEN
+			complaint := format('template "%s" has %s cards, not %s', template, needs ->> 'cards', n);
+			hint := 'Give all of them in a component of type carousel.';
+		END IF;
+	END IF;
+
+	IF complaint IS NULL THEN
+		RETURN NULL;
+	END IF;
+	-- but of what is no plain list of components, Meta may think what it likes
+	IF NOT (
+		SELECT coalesce(bool_and(coalesce(jsonb_typeof(e.part -> 'type') = 'string'
+				AND e.part ->> 'type' IN (lower(e.part ->> 'type'), upper(e.part ->> 'type'))
+				AND coalesce(jsonb_typeof(e.part -> 'parameters'), 'array') = 'array'
+				AND coalesce(jsonb_typeof(e.part -> 'cards'), 'array') = 'array'
+				AND (lower(e.part ->> 'type') <> 'button' OR e.part ->> 'index' ~ '^[0-9]$'), false)), true)
+			AND count(*) = count(DISTINCT (lower(e.part ->> 'type'), e.part ->> 'index'))
+			AND coalesce(jsonb_typeof(content -> 'components') = 'array', true)
+		FROM jsonb_array_elements(CASE WHEN jsonb_typeof(content -> 'components') = 'array' THEN content -> 'components' ELSE '[]' END) e (part))
+	THEN
+		RETURN NULL;
+	END IF;
+	RETURN jsonb_strip_nulls(jsonb_build_object('complaint', complaint, 'hint', hint));
+END $$;
+COMMENT ON FUNCTION whatsapp.template_fault(jsonb, text, jsonb) IS 'why Meta would refuse a message, given what its template needs (see whatsapp.template_needs()): an object with complaint, and perhaps detail and hint. NULL if nothing is known to be wrong';
+
+CREATE FUNCTION whatsapp.template_complaint(phone_number_id text, recipient_key text, content jsonb)
+RETURNS TABLE (complaint text, detail text, hint text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT f.fault ->> 'complaint', f.fault ->> 'detail', f.fault ->> 'hint'
+	FROM whatsapp.template_fault(
+		whatsapp.template_needs(template_complaint.phone_number_id, content ->> 'name', content #>> '{language,code}'),
+		template_complaint.recipient_key, content) f (fault)
+	WHERE f.fault IS NOT NULL;
+END;
+COMMENT ON FUNCTION whatsapp.template_complaint(text, text, jsonb) IS 'why Meta would refuse a message of type template, as far as whatsapp.templates knows the template, and what to do about it; no row if nothing is known to be wrong';
+
+CREATE FUNCTION whatsapp.import_templates(waba_id text, answer jsonb, at timestamptz DEFAULT now()) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	-- webhooks tell of times in seconds
+	told_at CONSTANT timestamptz := date_trunc('second', coalesce(import_templates.at, now()));
+	result integer;
+BEGIN
+	IF import_templates.waba_id IS NULL OR import_templates.waba_id = '' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'templates are of no account',
+			HINT = 'Give the WhatsApp Business Account that Meta was asked for.';
+	END IF;
+
+	INSERT INTO whatsapp.templates AS t (waba_id, template_id, name, name_at, language, status, status_at, status_reason,
+		quality, quality_at, category, category_at, components, components_at)
+	SELECT import_templates.waba_id, i.template_id, i.name, told_at, i.language,
+		i.status, CASE WHEN i.status IS NOT NULL THEN told_at END, i.reason,
+		i.quality, CASE WHEN i.quality IS NOT NULL THEN told_at END,
+		i.category, CASE WHEN i.category IS NOT NULL THEN told_at END,
+		i.components, CASE WHEN i.components IS NOT NULL THEN told_at END
+	FROM (
+		SELECT DISTINCT ON (1)
+			coalesce(s.strings ->> 'id', CASE WHEN jsonb_typeof(e.element -> 'id') = 'number' THEN e.element ->> 'id' END) AS template_id,
+			s.strings ->> 'name' AS name, s.strings ->> 'language' AS language, s.strings ->> 'status' AS status,
+			s.strings ->> 'rejected_reason' AS reason, s.strings ->> 'category' AS category,
+			coalesce(s.strings ->> 'quality_score', CASE WHEN jsonb_typeof(e.element #> '{quality_score,score}') = 'string'
+				THEN e.element #>> '{quality_score,score}' END) AS quality,
+			CASE WHEN jsonb_typeof(e.element -> 'components') = 'array' THEN e.element -> 'components' END AS components
+		FROM jsonb_array_elements(CASE
+				WHEN jsonb_typeof(import_templates.answer) = 'array' THEN import_templates.answer
+				WHEN jsonb_typeof(import_templates.answer -> 'data') = 'array' THEN import_templates.answer -> 'data'
+				ELSE '[]'
+			END) WITH ORDINALITY e (element, place)
+		CROSS JOIN LATERAL (
+			SELECT jsonb_object_agg(m.key, m.value) AS strings
+			FROM jsonb_each(CASE WHEN jsonb_typeof(e.element) = 'object' THEN e.element ELSE '{}' END) m
+			WHERE jsonb_typeof(m.value) = 'string'
+		) s
+		ORDER BY 1, e.place DESC
+	) i
+	-- (no name is longer, and the index takes none that is)
+	WHERE i.template_id <> '' AND length(i.template_id) <= 100 AND i.name <> '' AND length(i.name) <= 512
+		AND i.language <> '' AND length(i.language) <= 100
+	ON CONFLICT ON CONSTRAINT templates_pkey DO UPDATE
+	SET name = CASE WHEN excluded.name_at >= coalesce(t.name_at, '-infinity') THEN excluded.name ELSE t.name END,
+		language = CASE WHEN excluded.name_at >= coalesce(t.name_at, '-infinity') THEN excluded.language ELSE t.language END,
+		name_at = greatest(excluded.name_at, t.name_at),
+		status = CASE WHEN excluded.status_at >= coalesce(t.status_at, '-infinity') THEN excluded.status ELSE t.status END,
+		status_reason = CASE WHEN excluded.status_at >= coalesce(t.status_at, '-infinity') THEN excluded.status_reason ELSE t.status_reason END,
+		status_at = greatest(excluded.status_at, t.status_at),
+		quality = CASE WHEN excluded.quality_at >= coalesce(t.quality_at, '-infinity') THEN excluded.quality ELSE t.quality END,
+		quality_at = greatest(excluded.quality_at, t.quality_at),
+		category = CASE WHEN excluded.category_at >= coalesce(t.category_at, '-infinity') THEN excluded.category ELSE t.category END,
+		category_at = greatest(excluded.category_at, t.category_at),
+		components = CASE WHEN excluded.components_at >= coalesce(t.components_at, '-infinity') THEN excluded.components ELSE t.components END,
+		components_at = greatest(excluded.components_at, t.components_at);
+	GET DIAGNOSTICS result = ROW_COUNT;
+	RETURN result;
+END $$;
+COMMENT ON FUNCTION whatsapp.import_templates(text, jsonb, timestamptz) IS 'files what Meta answers to GET /{WABA}/message_templates, page by page, in whatsapp.templates, as told at the time when Meta was asked: what is known from later stays. The answer as it is, or an array of templates; what is none is left out. Returns how many there were';
 
 CREATE TABLE whatsapp.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -3420,6 +3717,10 @@ BEGIN ATOMIC
 		SELECT 3, m.complaint, m.detail, m.hint
 		FROM whatsapp.complaint(o.type, o.recipient_type, o.body, o.content, o.options, o.reply_to, o.callback_data) m
 		WHERE m.complaint IS NOT NULL
+		UNION ALL
+		SELECT 4, t.complaint, t.detail, t.hint
+		FROM whatsapp.template_complaint(o.phone_number_id, o.recipient_key, o.content) t
+		WHERE o.type = 'template'
 	) c
 	ORDER BY c.ord
 	LIMIT 1;
@@ -3446,15 +3747,34 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	numbers CONSTANT text[] := ARRAY(SELECT n.phone_number_id FROM whatsapp.numbers n);
+	needs jsonb;
 	bad record;
 BEGIN
+	-- what templates want is found once for each (and there is no join, whose plan
+	-- would be for some other number of rows)
+	WITH used AS MATERIALIZED (
+		SELECT DISTINCT r.phone_number_id, r.content ->> 'name' AS name, r.content #>> '{language,code}' AS language
+		FROM new_rows r
+		WHERE r.type = 'template' AND r.created_at = now() AND r.state = 'queued'
+	), wanted AS MATERIALIZED (
+		SELECT concat_ws(' ', u.phone_number_id, u.name, u.language) AS key,
+			whatsapp.template_needs(u.phone_number_id, u.name, u.language) AS needs
+		FROM used u
+	)
+	SELECT jsonb_object_agg(w.key, w.needs) INTO needs
+	FROM wanted w
+	WHERE w.needs IS NOT NULL;
+
 	SELECT count(*) AS n, min(r.id) AS id
 	INTO bad
 	FROM new_rows r
 	WHERE r.created_at = now() AND r.state = 'queued'
 		AND (whatsapp.row_complaint(r) IS NOT NULL
 			OR r.phone_number_id <> ALL (numbers)
-			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL);
+			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL
+			OR needs IS NOT NULL AND r.type = 'template' AND whatsapp.template_fault(
+				needs -> concat_ws(' ', r.phone_number_id, r.content ->> 'name', r.content #>> '{language,code}'),
+				r.recipient_key, r.content) IS NOT NULL);
 
 	IF bad.n > 0 THEN
 		SELECT f.* INTO bad
@@ -3463,6 +3783,48 @@ BEGIN
 		WHERE r.id = bad.id;
 		RAISE EXCEPTION USING ERRCODE = 'WA001', MESSAGE = bad.message, DETAIL = bad.detail, HINT = bad.hint,
 			SCHEMA = 'whatsapp', TABLE = 'outbox';
+	END IF;
+
+	-- (once for each template; and no join, whose plan would be for some other number of rows)
+	WITH templates AS MATERIALIZED (
+		SELECT DISTINCT n.phone_number_id, whatsapp.template_key(n.type, n.content) AS key,
+			n.content ->> 'name' AS name, n.content #>> '{language,code}' AS language
+		FROM new_rows n
+		WHERE n.type = 'template' AND n.created_at = now() AND n.state = 'queued'
+	), wanted AS MATERIALIZED (
+		SELECT t.phone_number_id || ' ' || t.key AS key, whatsapp.template_needs(t.phone_number_id, t.name, t.language) AS needs
+		FROM templates t
+	)
+	SELECT jsonb_object_agg(w.key, w.needs) INTO needs
+	FROM wanted w
+	WHERE w.needs IS NOT NULL AND w.key IS NOT NULL;
+	IF needs IS NOT NULL THEN
+		SELECT f.fault INTO bad
+		FROM (
+			SELECT n.id, whatsapp.template_fault(needs -> (n.phone_number_id || ' ' || whatsapp.template_key(n.type, n.content)),
+				n.recipient_key, n.content) AS fault
+			FROM new_rows n
+			WHERE n.type = 'template' AND n.created_at = now() AND n.state = 'queued'
+		) f
+		WHERE f.fault IS NOT NULL
+		ORDER BY f.id
+		LIMIT 1;
+		IF FOUND AND bad.fault ? 'detail' THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'WA001',
+				MESSAGE = bad.fault ->> 'complaint',
+				DETAIL = bad.fault ->> 'detail',
+				HINT = bad.fault ->> 'hint',
+				SCHEMA = 'whatsapp',
+				TABLE = 'outbox';
+		ELSIF FOUND THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'WA001',
+				MESSAGE = bad.fault ->> 'complaint',
+				HINT = bad.fault ->> 'hint',
+				SCHEMA = 'whatsapp',
+				TABLE = 'outbox';
+		END IF;
 	END IF;
 	RETURN NULL;
 END $$;
@@ -3518,7 +3880,9 @@ BEGIN
 	WHERE r.state = 'queued' AND r.id IN (SELECT c.id FROM changed c)
 		AND (whatsapp.row_complaint(r) IS NOT NULL
 			OR r.phone_number_id <> ALL (numbers)
-			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL);
+			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL
+			OR r.type = 'template' AND EXISTS (
+				SELECT FROM whatsapp.template_complaint(r.phone_number_id, r.recipient_key, r.content)));
 
 	IF bad.n > 0 THEN
 		SELECT f.* INTO bad
@@ -3617,6 +3981,116 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.campaign_hold(text, text) IS 'the hold that a message is under because its campaign is paused; no row if there is none';
 
+-- Who somebody is takes time to find out.  So that is done only for recipients
+-- that anything connects with somebody who has said stop: from the one or the
+-- other end, whichever are fewer.  What is missed here is met by claim_rows().
+CREATE FUNCTION whatsapp.fail_opted_out(ids bigint[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+	rows bigint[];
+	numbers text[];
+	people text[];
+	which_numbers text[];
+	stop_numbers text[];
+	stop_people text[];
+	found_numbers text[];
+	found_people text[];
+	from_stops boolean;
+BEGIN
+	WITH queued AS MATERIALIZED (
+		SELECT o.id, o.phone_number_id, o.recipient_key, o.marketing, o.content ->> 'name' AS name,
+			o.content #>> '{language,code}' AS language
+		FROM whatsapp.outbox o
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND o.recipient_type = 'individual'
+	), of_marketing AS MATERIALIZED (
+		SELECT d.phone_number_id, d.name, d.language
+		FROM (
+			SELECT min(q.id) AS id, q.phone_number_id, q.name, q.language
+			FROM queued q
+			GROUP BY q.phone_number_id, q.name, q.language
+		) d
+		JOIN whatsapp.outbox o ON o.id = d.id
+		WHERE whatsapp.is_of_marketing(o)
+	)
+	SELECT array_agg(q.id), array_agg(q.phone_number_id), array_agg(ltrim(q.recipient_key, '+')), array_agg(DISTINCT q.phone_number_id)
+	INTO rows, numbers, people, which_numbers
+	FROM queued q
+	WHERE q.marketing
+		OR (q.phone_number_id, q.name, q.language) IN (SELECT m.phone_number_id, m.name, m.language FROM of_marketing m);
+	IF rows IS NULL THEN
+		RETURN;
+	END IF;
+
+	SELECT array_agg(s.phone_number_id), array_agg(s.participant) INTO stop_numbers, stop_people
+	FROM (
+		SELECT u.phone_number_id, u.participant
+		FROM whatsapp.user_preferences u
+		WHERE u.phone_number_id = ANY (which_numbers) AND u.category = 'marketing_messages' AND u.value = 'stop'
+		LIMIT cardinality(rows) + 1
+	) s;
+	from_stops := cardinality(stop_numbers) <= cardinality(rows);
+
+	WITH RECURSIVE linked (phone_number_id, first, id) AS (
+		SELECT f.number, f.person, f.person
+		FROM unnest(CASE WHEN from_stops THEN stop_numbers ELSE numbers END,
+			CASE WHEN from_stops THEN stop_people ELSE people END) f (number, person)
+		WHERE from_stops IS NOT NULL
+		UNION
+		SELECT l.phone_number_id, l.first, k.id
+		FROM linked l
+		CROSS JOIN LATERAL (
+			SELECT s.value
+			FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = l.phone_number_id AND s.contact_key = l.id AND s.kind IN ('wa_id', 'input')
+			UNION ALL
+			SELECT s.contact_key
+			FROM whatsapp.contact_sightings s
+			WHERE s.phone_number_id = l.phone_number_id AND s.kind IN ('wa_id', 'input') AND s.value = l.id
+			UNION ALL
+			SELECT v.id
+			FROM (
+				SELECT c.* FROM whatsapp.contact_changes c WHERE c.phone_number_id = l.phone_number_id AND c.old_wa_id = l.id
+				UNION ALL
+				SELECT c.* FROM whatsapp.contact_changes c WHERE c.phone_number_id = l.phone_number_id AND c.old_user_id = l.id
+				UNION ALL
+				SELECT c.* FROM whatsapp.contact_changes c WHERE c.phone_number_id = l.phone_number_id AND c.new_wa_id = l.id
+				UNION ALL
+				SELECT c.* FROM whatsapp.contact_changes c WHERE c.phone_number_id = l.phone_number_id AND c.new_user_id = l.id
+			) c
+			CROSS JOIN LATERAL (VALUES (c.old_wa_id), (c.old_user_id), (c.new_wa_id), (c.new_user_id)) v (id)
+			UNION ALL
+			SELECT whatsapp.other_form(l.id)
+		) k (id)
+		WHERE k.id <> ''
+	)
+	SELECT array_agg(l.phone_number_id), array_agg(CASE WHEN from_stops THEN l.id ELSE l.first END)
+	INTO found_numbers, found_people
+	FROM linked l
+	WHERE from_stops OR 'stop' = (
+		SELECT u.value
+		FROM whatsapp.user_preferences u
+		WHERE u.phone_number_id = l.phone_number_id AND u.participant = l.id AND u.category = 'marketing_messages');
+
+	-- (no join, whose plan would be for some other number of them)
+	rows := ARRAY(
+		SELECT r.id
+		FROM unnest(rows, numbers, people) r (id, number, person)
+		WHERE ((r.number, r.person) IN (SELECT f.number, f.person FROM unnest(found_numbers, found_people) f (number, person))) IS TRUE);
+	UPDATE whatsapp.outbox o
+	SET state = 'failed', finished_at = now(), failed_at = now(), error_code = 131050, error = 'The recipient wants no marketing messages.'
+	WHERE o.id = ANY (rows) AND whatsapp.is_opted_out(o);
+EXCEPTION WHEN OTHERS THEN
+	-- as in place_inserted(): that will be met when they are claimed
+	NULL;
+END $$;
+COMMENT ON FUNCTION whatsapp.fail_opted_out(bigint[]) IS 'has those rows fail that are marketing messages to recipients who want none: but for few that are found only when they are claimed';
+
 -- The settings keep plans from being made for a table of some other size: they
 -- are kept for as long as the session lasts.
 CREATE FUNCTION whatsapp.place_inserted() RETURNS trigger
@@ -3627,6 +4101,7 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
+	templates bigint[];
 	scheduled bigint[];
 	held bigint[];
 	paused bigint[];
@@ -3640,6 +4115,16 @@ BEGIN
 	FROM new_rows n
 	WHERE n.state IN ('queued', 'sending') AND n.phone_number_id IS NOT NULL
 	GROUP BY n.phone_number_id;
+
+	-- before anything waits for them
+	IF EXISTS (SELECT FROM whatsapp.user_preferences u WHERE u.category = 'marketing_messages' AND u.value = 'stop') THEN
+		SELECT array_agg(n.id) INTO templates
+		FROM new_rows n
+		WHERE n.type = 'template' AND n.state = 'queued' AND n.created_at = now();
+		IF templates IS NOT NULL THEN
+			PERFORM whatsapp.fail_opted_out(templates);
+		END IF;
+	END IF;
 
 	SELECT array_agg(p.id) FILTER (WHERE p.place = 'schedule'),
 		array_agg(p.id) FILTER (WHERE p.place = 'hold'),
@@ -3664,19 +4149,19 @@ BEGIN
 
 	BEGIN
 		IF scheduled IS NOT NULL THEN
-			UPDATE whatsapp.outbox o SET waits_for = 'schedule' WHERE o.id = ANY (scheduled);
+			UPDATE whatsapp.outbox o SET waits_for = 'schedule' WHERE o.id = ANY (scheduled) AND o.state = 'queued';
 		END IF;
 		IF held IS NOT NULL THEN
-			UPDATE whatsapp.outbox o SET waits_for = 'hold' WHERE o.id = ANY (held);
+			UPDATE whatsapp.outbox o SET waits_for = 'hold' WHERE o.id = ANY (held) AND o.state = 'queued';
 		END IF;
 		IF paused IS NOT NULL THEN
-			UPDATE whatsapp.outbox o SET waits_for = 'campaign' WHERE o.id = ANY (paused);
+			UPDATE whatsapp.outbox o SET waits_for = 'campaign' WHERE o.id = ANY (paused) AND o.state = 'queued';
 		END IF;
 		IF behind IS NOT NULL THEN
 			-- what they are behind may end before this is committed, and be none
 			-- the wiser
 			WITH placed AS (
-				UPDATE whatsapp.outbox o SET waits_for = 'turn' WHERE o.id = ANY (behind)
+				UPDATE whatsapp.outbox o SET waits_for = 'turn' WHERE o.id = ANY (behind) AND o.state = 'queued'
 				RETURNING o.phone_number_id, o.recipient_key
 			)
 			INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
@@ -3690,7 +4175,7 @@ BEGIN
 	END;
 	RETURN NULL;
 END $$;
-COMMENT ON FUNCTION whatsapp.place_inserted() IS 'says what messages that are queued wait for, and counts them';
+COMMENT ON FUNCTION whatsapp.place_inserted() IS 'says what messages that are queued wait for, or has them fail if their recipients want none such, and counts them';
 
 CREATE TRIGGER place_inserted AFTER INSERT ON whatsapp.outbox
 	REFERENCING NEW TABLE AS new_rows
@@ -4948,14 +5433,17 @@ END;
 COMMENT ON FUNCTION whatsapp.open_numbers() IS 'the numbers that may send now, and how many messages in a second';
 
 CREATE FUNCTION whatsapp.is_of_marketing(o whatsapp.outbox) RETURNS boolean
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-	SELECT o.type = 'template' AND EXISTS (
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- (PL/pgSQL keeps the plan of this, and a function in SQL would not)
+	RETURN o.type = 'template' AND EXISTS (
 		SELECT FROM whatsapp.templates t
 		JOIN whatsapp.numbers n ON n.waba_id = t.waba_id
 		WHERE n.phone_number_id = o.phone_number_id AND upper(t.category) = 'MARKETING'
 			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', ''));
-END;
+END $$;
 COMMENT ON FUNCTION whatsapp.is_of_marketing(whatsapp.outbox) IS 'whether a message is of a template of which whatsapp.templates says that its category is MARKETING';
 
 CREATE FUNCTION whatsapp.is_opted_out(o whatsapp.outbox) RETURNS boolean
@@ -7344,7 +7832,7 @@ BEGIN
 			send_call_permission_request, send_voice_call, send_order_details, send_order_status, send_template, send_pin, send_unpin,
 			reply, mark_read, typing, message_party, without_nulls, elements, interactive, reply_buttons, list_sections,
 			product_sections, carousel_cards, template_parameter, template_parameters, template_header, template_button,
-			template_content, why_not, outbox_complaint, row_complaint, complaint, message_rules, is_opted_out, is_of_marketing}'),
+			template_content, why_not, outbox_complaint, template_complaint, template_needs, template_fault, template_variables, row_complaint, complaint, message_rules, is_opted_out, is_of_marketing}'),
 		('{sender}', 'TABLE', 'SELECT', '{templates}'),
 		-- whom an answer goes to
 		('{sender}', 'TABLE', 'SELECT (phone_number_id, message_id, wa_id, user_id, group_id)', '{messages}'),
@@ -7377,7 +7865,7 @@ BEGIN
 		('{admin}', 'FUNCTION', 'EXECUTE', '{prune, prune_rows, prunable, retention, count_event, reset_statistics, add_number, set_access_token, set_app_secret, set_verify_token,
 			pause_number, resume_number, release_hold, pause_campaign, resume_campaign, retry, resolve, wake_sender, complain_of_row,
 			add_hook, remove_hook, hook_argument, may_be_hook, ingest_unsigned, replay, sign,
-			opt_out, mark_conversation_read, complain_of_former, forget,
+			opt_out, mark_conversation_read, complain_of_former, forget, import_templates,
 			sent_to, file_sent, mark_failed, event_id, request_body, delay, hold_key,
 			media_digest, url_expiry, media_expiry, is_placeholder}')
 	)

@@ -3681,7 +3681,8 @@ RETURN CASE
 		E'message has no recipient\nSet recipient to a phone number with country code, such as 15551234567.'
 	WHEN o.type NOT IN ('mark_read', 'typing') AND o.recipient_key IS NULL THEN
 		E'message has an invalid recipient\nSet recipient to a phone number with country code, such as 15551234567, to a BSUID, or with recipient_type = ''group'' to the id of a group.'
-	WHEN o.type <> 'text' AND (o.type !~ '^[a-z][a-z0-9_]*$' OR o.type IN ('messaging_product', 'recipient_type', 'to', 'recipient', 'type', 'context', 'biz_opaque_callback_data')) THEN
+	WHEN o.type <> 'text' AND (o.type !~ '^[a-z][a-z0-9_]*$' OR o.type IN ('messaging_product', 'recipient_type', 'to', 'recipient', 'type', 'context', 'biz_opaque_callback_data',
+		'status', 'message_id', 'typing_indicator')) THEN
 		E'message has an invalid type\nSet type to Meta''s word for what it is, such as text, image or template.'
 	WHEN o.type = 'text' AND o.content IS NULL AND coalesce(o.body, '') = '' THEN
 		E'text message has no body\nSet body to what is to be said.'
@@ -3735,7 +3736,12 @@ BEGIN ATOMIC
 		CASE WHEN nrows = 1 THEN c.complaint
 			ELSE format('%s of %s messages cannot be sent, the first because: %s', nbad, nrows, c.complaint) END,
 		concat_ws(' ', c.detail, format(CASE WHEN nrows = 1 THEN 'The message is to %s.' ELSE 'The first is to %s.' END,
-			coalesce(quote_literal(regexp_replace(left(o.recipient, 100), '[[:cntrl:]]', '?', 'g')), 'nobody'))),
+			CASE
+				WHEN o.recipient IS NULL THEN 'nobody'
+				-- arguments may have been mistaken for each other
+				WHEN o.recipient_key IS NULL AND o.recipient ~ '[[:alpha:]]' AND o.recipient ~ '[[:space:]]' THEN 'what is none'
+				ELSE quote_literal(regexp_replace(left(o.recipient, 100), '[[:cntrl:]]', '?', 'g'))
+			END)),
 		concat_ws(' ', c.hint, CASE WHEN nrows > 1 THEN 'whatsapp.why_not() tells which to leave out.' END)
 	FROM whatsapp.outbox_complaint(o) c;
 END;
@@ -3746,31 +3752,32 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	numbers CONSTANT text[] := ARRAY(SELECT n.phone_number_id FROM whatsapp.numbers n);
 	needs jsonb;
 	bad record;
 BEGIN
-	-- what templates want is found once for each (and there is no join, whose plan
-	-- would be for some other number of rows)
-	WITH used AS MATERIALIZED (
-		SELECT DISTINCT r.phone_number_id, r.content ->> 'name' AS name, r.content #>> '{language,code}' AS language
-		FROM new_rows r
-		WHERE r.type = 'template' AND r.created_at = now() AND r.state = 'queued'
-	), wanted AS MATERIALIZED (
-		SELECT concat_ws(' ', u.phone_number_id, u.name, u.language) AS key,
-			whatsapp.template_needs(u.phone_number_id, u.name, u.language) AS needs
-		FROM used u
-	)
-	SELECT jsonb_object_agg(w.key, w.needs) INTO needs
-	FROM wanted w
-	WHERE w.needs IS NOT NULL;
+	IF EXISTS (SELECT FROM new_rows r WHERE r.type = 'template') THEN
+		-- what templates want is found once for each (and there is no join, whose plan
+		-- would be for some other number of rows)
+		WITH used AS MATERIALIZED (
+			SELECT DISTINCT r.phone_number_id, r.content ->> 'name' AS name, r.content #>> '{language,code}' AS language
+			FROM new_rows r
+			WHERE r.type = 'template' AND r.created_at = now() AND r.state = 'queued'
+		), wanted AS MATERIALIZED (
+			SELECT concat_ws(' ', u.phone_number_id, u.name, u.language) AS key,
+				whatsapp.template_needs(u.phone_number_id, u.name, u.language) AS needs
+			FROM used u
+		)
+		SELECT jsonb_object_agg(w.key, w.needs) INTO needs
+		FROM wanted w
+		WHERE w.needs IS NOT NULL;
+	END IF;
 
 	SELECT count(*) AS n, min(r.id) AS id
 	INTO bad
 	FROM new_rows r
 	WHERE r.created_at = now() AND r.state = 'queued'
 		AND (whatsapp.row_complaint(r) IS NOT NULL
-			OR r.phone_number_id <> ALL (numbers)
+			OR NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.phone_number_id = r.phone_number_id)
 			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL
 			OR needs IS NOT NULL AND r.type = 'template' AND whatsapp.template_fault(
 				needs -> concat_ws(' ', r.phone_number_id, r.content ->> 'name', r.content #>> '{language,code}'),
@@ -3784,48 +3791,6 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'WA001', MESSAGE = bad.message, DETAIL = bad.detail, HINT = bad.hint,
 			SCHEMA = 'whatsapp', TABLE = 'outbox';
 	END IF;
-
-	-- (once for each template; and no join, whose plan would be for some other number of rows)
-	WITH templates AS MATERIALIZED (
-		SELECT DISTINCT n.phone_number_id, whatsapp.template_key(n.type, n.content) AS key,
-			n.content ->> 'name' AS name, n.content #>> '{language,code}' AS language
-		FROM new_rows n
-		WHERE n.type = 'template' AND n.created_at = now() AND n.state = 'queued'
-	), wanted AS MATERIALIZED (
-		SELECT t.phone_number_id || ' ' || t.key AS key, whatsapp.template_needs(t.phone_number_id, t.name, t.language) AS needs
-		FROM templates t
-	)
-	SELECT jsonb_object_agg(w.key, w.needs) INTO needs
-	FROM wanted w
-	WHERE w.needs IS NOT NULL AND w.key IS NOT NULL;
-	IF needs IS NOT NULL THEN
-		SELECT f.fault INTO bad
-		FROM (
-			SELECT n.id, whatsapp.template_fault(needs -> (n.phone_number_id || ' ' || whatsapp.template_key(n.type, n.content)),
-				n.recipient_key, n.content) AS fault
-			FROM new_rows n
-			WHERE n.type = 'template' AND n.created_at = now() AND n.state = 'queued'
-		) f
-		WHERE f.fault IS NOT NULL
-		ORDER BY f.id
-		LIMIT 1;
-		IF FOUND AND bad.fault ? 'detail' THEN
-			RAISE EXCEPTION USING
-				ERRCODE = 'WA001',
-				MESSAGE = bad.fault ->> 'complaint',
-				DETAIL = bad.fault ->> 'detail',
-				HINT = bad.fault ->> 'hint',
-				SCHEMA = 'whatsapp',
-				TABLE = 'outbox';
-		ELSIF FOUND THEN
-			RAISE EXCEPTION USING
-				ERRCODE = 'WA001',
-				MESSAGE = bad.fault ->> 'complaint',
-				HINT = bad.fault ->> 'hint',
-				SCHEMA = 'whatsapp',
-				TABLE = 'outbox';
-		END IF;
-	END IF;
 	RETURN NULL;
 END $$;
 COMMENT ON FUNCTION whatsapp.check_inserted() IS 'refuses messages that Meta would certainly refuse, with error WA001; but not rows that bring their own created_at, as these come from a dump';
@@ -3836,25 +3801,22 @@ CREATE TRIGGER check_inserted AFTER INSERT ON whatsapp.outbox
 COMMENT ON TRIGGER check_inserted ON whatsapp.outbox IS 'refuses messages that Meta would certainly refuse';
 
 -- Only rows are looked at of which something has changed that there are rules
--- for, whatever they were before.
+-- for, whatever they were before, or that are to be sent after all.  (Nested
+-- loops are planned for few rows, and would go on for many; where they cannot be
+-- avoided the plan seems expensive enough to be compiled.)
 CREATE FUNCTION whatsapp.check_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off
+SET jit = off
 AS $$
 DECLARE
-	numbers CONSTANT text[] := ARRAY(SELECT n.phone_number_id FROM whatsapp.numbers n);
-	stack text;
 	bad record;
 BEGIN
 	IF whatsapp.in_sender() AND pg_trigger_depth() = 1 THEN
 		RETURN NULL;
 	END IF;
-	-- we change what a row waits for, and nothing else
-	GET DIAGNOSTICS stack = PG_CONTEXT;
-	IF position('function whatsapp.place_inserted() line' IN stack) > 0 THEN
-		RETURN NULL;
-	END IF;
-	PERFORM FROM new_rows r WHERE r.state = 'queued' LIMIT 1;
+	PERFORM FROM new_rows r WHERE r.state IN ('queued', 'sending') LIMIT 1;
 	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
@@ -3863,23 +3825,23 @@ BEGIN
 		SELECT c.id
 		FROM (
 			SELECT o.id, o.phone_number_id, o.recipient, o.recipient_type, o.type, o.body, o.content, o.reply_to, o.callback_data,
-				o.options, o.marketing
+				o.options, o.marketing, o.state IN ('queued', 'sending') AS is_to_leave
 			FROM old_rows o
 			UNION ALL
 			SELECT n.id, n.phone_number_id, n.recipient, n.recipient_type, n.type, n.body, n.content, n.reply_to, n.callback_data,
-				n.options, n.marketing
+				n.options, n.marketing, n.state IN ('queued', 'sending')
 			FROM new_rows n
 		) c
 		GROUP BY c.id, c.phone_number_id, c.recipient, c.recipient_type, c.type, c.body, c.content, c.reply_to, c.callback_data,
-			c.options, c.marketing
+			c.options, c.marketing, c.is_to_leave
 		HAVING count(*) = 1
 	)
 	SELECT count(*) AS n, min(r.id) AS id
 	INTO bad
 	FROM new_rows r
-	WHERE r.state = 'queued' AND r.id IN (SELECT c.id FROM changed c)
+	WHERE r.state IN ('queued', 'sending') AND r.id IN (SELECT c.id FROM changed c)
 		AND (whatsapp.row_complaint(r) IS NOT NULL
-			OR r.phone_number_id <> ALL (numbers)
+			OR NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.phone_number_id = r.phone_number_id)
 			OR (whatsapp.complaint(r.type, r.recipient_type, r.body, r.content, r.options, r.reply_to, r.callback_data)).complaint IS NOT NULL
 			OR r.type = 'template' AND EXISTS (
 				SELECT FROM whatsapp.template_complaint(r.phone_number_id, r.recipient_key, r.content)));
@@ -4096,6 +4058,7 @@ COMMENT ON FUNCTION whatsapp.fail_opted_out(bigint[]) IS 'has those rows fail th
 CREATE FUNCTION whatsapp.place_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
@@ -4353,7 +4316,7 @@ BEGIN
 	LOOP
 		INSERT INTO whatsapp.outbox (phone_number_id, recipient, recipient_type, type, body, content,
 			reply_to, callback_data, send_after, expires_at, priority, idempotency_key, options, campaign, marketing)
-		VALUES (sender, enqueue.recipient, coalesce(enqueue.recipient_type, 'individual'), enqueue.type,
+		VALUES (sender, enqueue.recipient, coalesce(enqueue.recipient_type, 'individual'), coalesce(enqueue.type, ''),
 			enqueue.body, enqueue.content, enqueue.reply_to, enqueue.callback_data, enqueue.send_after,
 			enqueue.expires_at, coalesce(enqueue.priority, 0), enqueue.idempotency_key, enqueue.options,
 			enqueue.campaign, enqueue.marketing)
@@ -4402,6 +4365,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN whatsapp.without_nulls(jsonb_build_object(
 	'type', type,
 	'header', CASE
+		-- (both are refused)
+		WHEN header IS NOT NULL AND header_media IS NOT NULL THEN jsonb_build_array(header, header_media)
 		WHEN header IS NOT NULL THEN jsonb_build_object('type', 'text', 'text', header)
 		WHEN header_media ? 'type' THEN header_media
 		WHEN jsonb_typeof(header_media) = 'object' THEN
@@ -4463,7 +4428,9 @@ COMMENT ON FUNCTION whatsapp.carousel_cards(jsonb) IS 'cards of a carousel, each
 CREATE FUNCTION whatsapp.template_parameter(value jsonb, name text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-	WHEN jsonb_typeof(value) <> 'object' THEN jsonb_build_object('type', 'text') || jsonb_strip_nulls(jsonb_build_object('text', value #>> '{}'))
+	-- (of an array there is no text, which is refused then)
+	WHEN jsonb_typeof(value) <> 'object' THEN jsonb_build_object('type', 'text')
+		|| jsonb_strip_nulls(jsonb_build_object('text', CASE WHEN jsonb_typeof(value) <> 'array' THEN value #>> '{}' END))
 	WHEN value ? 'type' THEN value
 	ELSE jsonb_build_object('type', jsonb_path_query_first(value, '$.keyvalue().key')) || value
 END || CASE WHEN name IS NULL THEN '{}' ELSE jsonb_build_object('parameter_name', name) END;
@@ -4493,7 +4460,8 @@ COMMENT ON FUNCTION whatsapp.template_parameters(jsonb) IS 'parameters of a temp
 CREATE FUNCTION whatsapp.template_header(header jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-	WHEN jsonb_typeof(header) = 'object' AND NOT header ?| '{type, image, video, document, gif, location, product}'
+	WHEN jsonb_typeof(header) = 'array'
+		OR jsonb_typeof(header) = 'object' AND NOT header ?| '{type, image, video, document, gif, location, product}'
 		THEN whatsapp.template_parameters(header)
 	ELSE jsonb_build_array(whatsapp.template_parameter(header, NULL))
 END;
@@ -4512,16 +4480,21 @@ BEGIN ATOMIC
 				WHEN 'voice_call' THEN jsonb_build_object('type', 'ttl_minutes', 'ttl_minutes', k.value)
 				WHEN 'order_details' THEN jsonb_build_object('type', 'action', 'action', jsonb_build_object('order_details', k.value))
 				ELSE jsonb_build_object('type', 'action', 'action', k.value)
-			END))
+			END)
+			|| CASE
+				WHEN k.sub_type = 'voice_call' AND button ? 'payload' THEN
+					jsonb_build_array(jsonb_build_object('type', 'payload', 'payload', button -> 'payload'))
+				ELSE '[]'
+			END)
 	END
 	FROM (
 		SELECT CASE WHEN jsonb_typeof(button) = 'object' THEN e.key ELSE 'url' END AS sub_type, coalesce(e.value, button) AS value
 		FROM (SELECT) nothing
-		LEFT JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(button) = 'object' THEN button END) e ON true
+		LEFT JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(button) = 'object' THEN button - 'payload'::text END) e ON true
 		LIMIT 1
 	) k;
 END;
-COMMENT ON FUNCTION whatsapp.template_button(jsonb, text) IS 'what a button of a template is sent with: {"url": "end of the URL"} or that as a text, {"quick_reply": "payload"}, {"copy_code": "code"}, {"flow": {...}}, {"catalog": {...}}, {"mpm": {...}}, {"order_details": {...}}, {"voice_call": minutes}, or the component itself, if it has a sub_type';
+COMMENT ON FUNCTION whatsapp.template_button(jsonb, text) IS 'what a button of a template is sent with: {"url": "end of the URL"} or that as a text, {"quick_reply": "payload"}, {"copy_code": "code"}, {"flow": {...}}, {"catalog": {...}}, {"mpm": {...}}, {"order_details": {...}}, {"voice_call": minutes} with a {"payload"} if wanted, or the component itself, if it has a sub_type';
 
 CREATE FUNCTION whatsapp.template_content(name text, language text,
 	params jsonb DEFAULT NULL, header jsonb DEFAULT NULL, buttons jsonb DEFAULT NULL, components jsonb DEFAULT NULL)
@@ -4532,7 +4505,7 @@ AS $$
 DECLARE
 	parts jsonb := '[]';
 BEGIN
-	IF header <> 'null' THEN
+	IF header NOT IN ('null', '[]', '{}') THEN
 		parts := parts || jsonb_build_object('type', 'header', 'parameters', whatsapp.template_header(header));
 	END IF;
 	IF params NOT IN ('null', '[]', '{}') THEN
@@ -4811,7 +4784,10 @@ CREATE FUNCTION whatsapp.why_not(recipient text, type text, content jsonb,
 	body text DEFAULT NULL,
 	from_number text DEFAULT NULL,
 	recipient_type text DEFAULT 'individual',
-	options jsonb DEFAULT NULL)
+	reply_to text DEFAULT NULL,
+	callback_data text DEFAULT NULL,
+	options jsonb DEFAULT NULL,
+	marketing boolean DEFAULT NULL)
 RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -4827,16 +4803,20 @@ BEGIN
 	o.type := type;
 	o.body := body;
 	o.content := content;
+	o.reply_to := reply_to;
+	o.callback_data := callback_data;
 	o.options := options;
+	o.marketing := marketing;
 	SELECT concat_ws(E'\n', c.complaint, c.detail) INTO result FROM whatsapp.outbox_complaint(o) c;
-	IF result IS NULL AND o.type = 'template' AND has_table_privilege('whatsapp.user_preferences', 'SELECT')
-		AND whatsapp.is_opted_out(o)
-	THEN
-		result := 'recipient wants no marketing messages';
+	-- (apart, as privileges on functions are looked at before anything is evaluated)
+	IF result IS NULL AND o.type = 'template' AND has_table_privilege('whatsapp.user_preferences', 'SELECT') THEN
+		IF whatsapp.is_opted_out(o) THEN
+			result := 'recipient wants no marketing messages';
+		END IF;
 	END IF;
 	RETURN result;
 END $$;
-COMMENT ON FUNCTION whatsapp.why_not(text, text, jsonb, text, text, text, jsonb) IS 'why a message cannot be queued, as the INSERT into whatsapp.outbox would say; NULL if it can. To filter by before many are inserted, as one that is wrong has all of them refused. For who may read whatsapp.user_preferences also, that the recipient wants no marketing messages';
+COMMENT ON FUNCTION whatsapp.why_not(text, text, jsonb, text, text, text, text, text, jsonb, boolean) IS 'why a message cannot be queued, as the INSERT into whatsapp.outbox would say; NULL if it can. To filter by before many are inserted, as one that is wrong has all of them refused. For who may read whatsapp.user_preferences also, that the recipient wants no marketing messages';
 
 CREATE FUNCTION whatsapp.complain_of_row(id bigint) RETURNS void
 LANGUAGE plpgsql
@@ -5381,9 +5361,10 @@ CREATE FUNCTION whatsapp.request_body(o whatsapp.outbox) RETURNS jsonb
 LANGUAGE sql STABLE
 RETURN CASE
 	WHEN o.type IN ('mark_read', 'typing') THEN
-		jsonb_build_object('messaging_product', 'whatsapp', 'status', 'read')
-		|| CASE WHEN o.type = 'typing' THEN '{"typing_indicator": {"type": "text"}}'::jsonb ELSE '{}'::jsonb END
-		|| o.content
+		CASE WHEN o.type = 'typing' THEN '{"typing_indicator": {"type": "text"}}'::jsonb ELSE '{}'::jsonb END
+		-- whatever it is, it is to nobody
+		|| o.content - '{to, recipient, recipient_type, type, context, biz_opaque_callback_data}'::text[]
+		|| '{"messaging_product": "whatsapp", "status": "read"}'::jsonb
 	ELSE
 		coalesce(o.options, '{}')
 		|| jsonb_strip_nulls(jsonb_build_object(
@@ -6320,7 +6301,7 @@ BEGIN
 		class := CASE WHEN may_repeat THEN 'retry' END;
 		RETURN;
 	END IF;
-	IF may_repeat AND reply ->> 'success' = 'true' OR NOT may_repeat AND reply #>> '{messages,0,id}' <> '' THEN
+	IF may_repeat AND (reply ->> 'success' = 'true' OR reply ? 'messages') OR NOT may_repeat AND reply #>> '{messages,0,id}' <> '' THEN
 		state := 'sent';
 		RETURN;
 	END IF;
@@ -6451,7 +6432,7 @@ BEGIN
 		INSERT INTO whatsapp.attempts (outbox_id, attempt, what, state, retry_at, http_status, class,
 			error_code, error_subcode, error_title, error_details, error, fbtrace_id)
 		SELECT d.id, d.attempts,
-			CASE WHEN d.class IN ('not sent', 'not read', 'withdrawn') THEN 'not sent' WHEN d.class IS NULL THEN 'unknown' ELSE 'refused' END,
+			CASE WHEN d.class IN ('not sent', 'not read', 'withdrawn') THEN 'not sent' WHEN d.class IS NULL OR coalesce(d.http_status, 0) = 0 THEN 'unknown' ELSE 'refused' END,
 			d.state, CASE WHEN d.state = 'queued' AND d.waits_for = 'retry' THEN d.retry_at END, nullif(d.http_status, 0),
 			CASE WHEN d.class NOT IN ('not sent', 'not read', 'withdrawn') THEN d.class END,
 			d.error_code, d.error_subcode, d.error_title, d.error_details, d.error, d.fbtrace_id
@@ -7105,12 +7086,16 @@ DECLARE
 BEGIN
 	WITH interrupted AS (
 		UPDATE whatsapp.outbox o
-		SET state = k.state, finished_at = CASE WHEN k.state = 'unknown' THEN now() END,
-			error_code = NULL, error_title = NULL, error_details = NULL,
+		SET state = k.state, finished_at = CASE WHEN k.state <> 'queued' THEN now() END,
+			failed_at = CASE WHEN k.state = 'failed' THEN now() END, error_code = NULL, error_title = NULL, error_details = NULL,
 			error = 'The background worker ended while the message was being sent.', fbtrace_id = NULL
 		FROM (
 			SELECT q.id,
-				CASE WHEN q.type IN ('mark_read', 'typing') AND q.attempts < whatsapp.max_attempts() THEN 'queued' ELSE 'unknown' END AS state
+				CASE
+					WHEN q.type NOT IN ('mark_read', 'typing') THEN 'unknown'
+					WHEN q.attempts < whatsapp.max_attempts() THEN 'queued'
+					ELSE 'failed'
+				END AS state
 			FROM whatsapp.outbox q
 			WHERE q.id = ANY (ids)
 		) k
@@ -7818,7 +7803,7 @@ BEGIN
 
 		-- which numbers one has; and what it takes to queue messages
 		('{sender, reader, admin}', 'TABLE', 'SELECT', '{number_roles}'),
-		('{sender, reader, admin}', 'FUNCTION', 'EXECUTE', '{sees_all, seen_numbers, default_number, recipient_key, template_key}'),
+		('{sender, reader, admin}', 'FUNCTION', 'EXECUTE', '{sees_all, seen_numbers, seen_wabas, default_number, recipient_key, template_key}'),
 		('{sender, reader, admin}', 'TABLE',
 			'SELECT (phone_number_id, waba_id, display_phone_number, verified_name, messages_per_second, state, paused_reason, paused_until)',
 			'{numbers}'),
@@ -7832,7 +7817,7 @@ BEGIN
 			send_call_permission_request, send_voice_call, send_order_details, send_order_status, send_template, send_pin, send_unpin,
 			reply, mark_read, typing, message_party, without_nulls, elements, interactive, reply_buttons, list_sections,
 			product_sections, carousel_cards, template_parameter, template_parameters, template_header, template_button,
-			template_content, why_not, outbox_complaint, template_complaint, template_needs, template_fault, template_variables, row_complaint, complaint, message_rules, is_opted_out, is_of_marketing}'),
+			template_content, why_not, outbox_complaint, template_complaint, template_needs, template_fault, template_variables, row_complaint, complaint, message_rules, is_of_marketing}'),
 		('{sender}', 'TABLE', 'SELECT', '{templates}'),
 		-- whom an answer goes to
 		('{sender}', 'TABLE', 'SELECT (phone_number_id, message_id, wa_id, user_id, group_id)', '{messages}'),
@@ -7847,10 +7832,10 @@ BEGIN
 			business_username_updates, security_events, account_settings_updates, flow_events, partner_solution_updates,
 			payment_configuration_updates, handovers, automatic_events, user_actions, tracking_events, webhook_errors,
 			history_chunks, business_app_contacts, payments, role_levels}'),
-		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{seen_wabas, here, copies, has_access_token, has_app_secret, is_preloaded, owner, why_no_sender,
+		('{reader, admin}', 'FUNCTION', 'EXECUTE', '{here, copies, has_access_token, has_app_secret, is_preloaded, owner, why_no_sender,
 			sender_health, counters, latency_ranges, sender_pid, sender_paces, rate, webhook_paths, status_rank, thread_key, is_note, callback_data, callback_token, error_class,
 			other_form, tenure, phone_holder, is_user_id, contact_key, form_of, contact_ids, find_contact, contact_facts,
-			wants_no_marketing, contact_of, thread, notes, conversation, conversation_state, can_send}'),
+			wants_no_marketing, is_opted_out, contact_of, thread, notes, conversation, conversation_state, can_send}'),
 
 		-- what there is to be changed
 		('{admin}', 'TABLE', 'INSERT, UPDATE, DELETE', '{holds, correspondents, contact_sightings, contact_changes,

@@ -113,7 +113,7 @@ BEGIN
 		RETURN NEXT ARRAY[key];
 	ELSIF jsonb_typeof(doc -> key) = 'array' THEN
 		FOR element IN SELECT e FROM jsonb_array_elements(doc -> key) e LOOP
-			IF choice IS NULL OR (lower(element ->> choice[1]) IS NOT DISTINCT FROM lower(choice[3])) = (choice[2] = '=') THEN
+			IF choice IS NULL OR coalesce(lower(element ->> choice[1]) = ANY (string_to_array(choice[3], '|')), false) = (choice[2] = '=') THEN
 				IF rest IS NULL THEN
 					RETURN NEXT ARRAY[key, i::text];
 				ELSE
@@ -123,7 +123,7 @@ BEGIN
 			i := i + 1;
 		END LOOP;
 	ELSIF jsonb_typeof(doc -> key) = 'object'
-		AND (choice IS NULL OR (lower(doc -> key ->> choice[1]) IS NOT DISTINCT FROM lower(choice[3])) = (choice[2] = '='))
+		AND (choice IS NULL OR coalesce(lower(doc -> key ->> choice[1]) = ANY (string_to_array(lower(choice[3]), '|')), false) = (choice[2] = '='))
 	THEN
 		IF rest IS NULL THEN
 			RETURN NEXT ARRAY[key];

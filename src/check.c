@@ -32,6 +32,7 @@
 
 #define MAX_DEPTH		12
 #define MAX_SHOWN		40		/* characters of a value that are shown */
+#define MAX_NUMBER		100		/* and of one that is a number */
 
 /* A key of a path, and which of what is there */
 typedef struct Step
@@ -60,7 +61,7 @@ typedef struct ParsedRule
 	int			number;
 	Root		root;
 	int			nsteps;
-	Step		steps[MAX_DEPTH];
+	Step	   *steps;
 } ParsedRule;
 
 /* The rules for messages of one type */
@@ -91,10 +92,12 @@ static const char shape_hint[] = "An example of each kind of message is in docs/
 static TypeRules *known_types;
 static int	nknown_types;
 
+static Datum complain(FunctionCallInfo fcinfo, const Check *check);
 static void parse_rules(void);
 static void parse_rule(const WaRule *rule, int number, ParsedRule *parsed);
 static const TypeRules *rules_of(const char *type, int len);
 static JsonbValue *kind_of(JsonbValue *content);
+static bool is_direct_send(JsonbValue *options);
 static bool is_of_another_kind(const ParsedRule *parsed, JsonbValue *kind);
 static bool holds(Check *check, JsonbValue *root);
 static bool holds_in(Check *check, JsonbValue *parent, int depth);
@@ -113,15 +116,14 @@ static bool get_amount(JsonbValue *object, const char *key, double *value);
 static bool fail(Check *check, int depth, const char *wish, const char *given);
 static const char *where(const Check *check);
 static const char *show(JsonbValue *value);
-static const char *name(JsonbValue *value);
+static const char *kind_name(JsonbValue *value);
 static JsonbValue *get_member(JsonbValue *object, const char *key, int len);
 static bool get_number(JsonbValue *value, double *number);
 static int	count_elements(JsonbValue *value);
 static bool is_object(JsonbValue *value);
 static bool is_array(JsonbValue *value);
 static bool is_string(JsonbValue *value);
-static bool equals(JsonbValue *string, const char *word);
-static bool has_word(const char *words, const char *word, int len);
+static bool is_word(JsonbValue *string, const char *words, char separator);
 static JsonbValue *root_of(Jsonb *json);
 static Jsonb *body_content(text *body);
 static JsonbValue *make_string(text *string);
@@ -142,6 +144,9 @@ whatsapp_complaint(PG_FUNCTION_ARGS)
 	JsonbValue *roots[] = {NULL, NULL, NULL, NULL, NULL};
 	const TypeRules *rules;
 	JsonbValue *kind_of_message;
+	bool		is_direct;
+	MemoryContext context;
+	MemoryContext old_context;
 	Check		check = {0};
 
 	if (type == NULL)
@@ -160,39 +165,63 @@ whatsapp_complaint(PG_FUNCTION_ARGS)
 	parse_rules();
 	rules = rules_of(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type));
 	kind_of_message = kind_of(roots[ROOT_CONTENT]);
+	is_direct = is_direct_send(roots[ROOT_OPTIONS]);
+
+	/* what it takes to try a rule is not to add up */
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"whatsapp message check",
+									ALLOCSET_SMALL_SIZES);
 	for (int i = 0; i < rules->nrules; i++)
 	{
 		const ParsedRule *parsed = &rules->rules[i];
 		WaRuleKind	kind = parsed->rule->kind;
-		Datum		values[4];
-		bool		nulls[4] = {0};
-		TupleDesc	desc;
+		bool		is_fine;
 
+		if (is_of_another_kind(parsed, kind_of_message) ||
+			(is_direct && parsed->rule->is_free_form))
+			continue;
 		check.parsed = parsed;
 		if (kind == WA_NO_GROUP || kind == WA_ONLY_GROUP)
+			is_fine = in_group == (kind == WA_ONLY_GROUP) ||
+				fail(&check, 0, NULL, NULL);
+		else
 		{
-			if (in_group == (kind == WA_ONLY_GROUP))
-				continue;
-			fail(&check, 0, NULL, NULL);
+			old_context = MemoryContextSwitchTo(context);
+			is_fine = holds(&check, roots[parsed->root]);
+			MemoryContextSwitchTo(old_context);
 		}
-		else if (is_of_another_kind(parsed, kind_of_message) ||
-				 holds(&check, roots[parsed->root]))
-			continue;
-
-		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		values[0] = CStringGetTextDatum(psprintf("%s %s", where(&check),
-												 check.wish != NULL ? check.wish :
-												 wa_rule_wish(parsed->rule)));
-		nulls[1] = check.given == NULL;
-		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(check.given);
-		values[2] = CStringGetTextDatum(check.wish != NULL ? shape_hint :
-										wa_rule_hint(parsed->rule));
-		values[3] = Int32GetDatum(parsed->number);
-		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-														  values, nulls)));
+		if (!is_fine)
+			PG_RETURN_DATUM(complain(fcinfo, &check));
+		MemoryContextReset(context);
 	}
+	MemoryContextDelete(context);
 	PG_RETURN_NULL();
+}
+
+/*
+ * The row that tells what is broken.
+ */
+static Datum
+complain(FunctionCallInfo fcinfo, const Check *check)
+{
+	const WaRule *rule = check->parsed->rule;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] =
+		CStringGetTextDatum(psprintf("%s %s", where(check),
+									 check->wish != NULL ? check->wish :
+									 wa_rule_wish(rule)));
+	nulls[1] = check->given == NULL;
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(check->given);
+	values[2] = CStringGetTextDatum(check->wish != NULL ? shape_hint :
+									wa_rule_hint(rule));
+	values[3] = Int32GetDatum(check->parsed->number);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values,
+											 nulls));
 }
 
 /*
@@ -202,13 +231,18 @@ static void
 parse_rules(void)
 {
 	MemoryContext context;
+	MemoryContext old_context;
 	TypeRules  *types;
 	int			ntypes = 1;
 
 	if (known_types != NULL)
 		return;
 
-	context = MemoryContextSwitchTo(TopMemoryContext);
+	/* if this fails half way, it ends with the caller's */
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"whatsapp message rules",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(context);
 	types = palloc0(sizeof(TypeRules) * (wa_nrules + 1));
 	types[0].type = "*";
 	for (int i = 0; i < wa_nrules; i++)
@@ -233,7 +267,8 @@ parse_rules(void)
 		types[t].rules = repalloc(types[t].rules,
 								  sizeof(ParsedRule) * types[t].nrules);
 	}
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextSetParent(context, TopMemoryContext);
 	nknown_types = ntypes;
 	known_types = types;
 }
@@ -245,15 +280,19 @@ static void
 parse_rule(const WaRule *rule, int number, ParsedRule *parsed)
 {
 	const char *c = rule->path;
+	int			ndots = 0;
 
+	for (const char *dot = c; *dot != '\0'; dot++)
+		ndots += *dot == '.';
+	if (ndots >= MAX_DEPTH)
+		elog(ERROR, "path of rule %d is too deep", number);
+	parsed->steps = palloc0(sizeof(Step) * (ndots + 1));
 	parsed->rule = rule;
 	parsed->number = number;
 	while (*c != '\0')
 	{
 		Step	   *step = &parsed->steps[parsed->nsteps++];
 
-		if (parsed->nsteps > MAX_DEPTH)
-			elog(ERROR, "path of rule %d is too deep", number);
 		step->key = c;
 		step->key_len = strcspn(c, ".[");
 		c += step->key_len;
@@ -321,6 +360,20 @@ kind_of(JsonbValue *content)
 }
 
 /*
+ * Is it to be sent without a template, and yet outside of the 24 hours?
+ */
+static bool
+is_direct_send(JsonbValue *options)
+{
+	JsonbValue *category;
+
+	if (options == NULL || !is_object(options))
+		return false;
+	category = get_member(options, "category", 8);
+	return category != NULL && category->type != jbvNull;
+}
+
+/*
  * So that these need not be tried for others.
  */
 static bool
@@ -331,7 +384,7 @@ is_of_another_kind(const ParsedRule *parsed, JsonbValue *kind)
 	return kind != NULL && parsed->root == ROOT_CONTENT &&
 		step->member != NULL && step->member_len == 4 &&
 		strncmp(step->member, "type", 4) == 0 &&
-		equals(kind, step->value) == step->unless;
+		is_word(kind, step->value, '|') == step->unless;
 }
 
 /*
@@ -402,7 +455,7 @@ holds_of_child(Check *check, JsonbValue *parent, JsonbValue *child, int depth)
 		return !is_meant(step, child) || holds_at(check, child, depth);
 
 	if (!is_array(child))
-		return fail(check, depth, "must be an array", name(child));
+		return fail(check, depth, "must be an array", kind_name(child));
 	nelements = count_elements(child);
 	check->sizes[depth] = nelements;
 	for (int i = 0; i < nelements; i++)
@@ -427,7 +480,7 @@ holds_at(Check *check, JsonbValue *value, int depth)
 	if (depth == check->parsed->nsteps - 1)
 		return judge(check, value, depth);
 	if (!is_object(value))
-		return fail(check, depth, "must be an object", name(value));
+		return fail(check, depth, "must be an object", kind_name(value));
 	return holds_in(check, value, depth + 1);
 }
 
@@ -445,7 +498,8 @@ is_meant(const Step *step, JsonbValue *value)
 	if (!is_object(value))
 		return false;
 	member = get_member(value, step->member, step->member_len);
-	is_it = member != NULL && is_string(member) && equals(member, step->value);
+	is_it = member != NULL && is_string(member) &&
+		is_word(member, step->value, '|');
 	return is_it != step->unless;
 }
 
@@ -472,9 +526,7 @@ judge(Check *check, JsonbValue *value, int depth)
 		case WA_ANY_OF:
 			return judge_keys(check, value, depth);
 		case WA_VALUES:
-			return (is_string(value) &&
-					has_word(rule->text, value->val.string.val,
-							 value->val.string.len)) ||
+			return (is_string(value) && is_word(value, rule->text, ' ')) ||
 				fail(check, depth, NULL, show(value));
 		case WA_LENGTH:
 		case WA_MATCHES:
@@ -485,7 +537,7 @@ judge(Check *check, JsonbValue *value, int depth)
 				fail(check, depth, NULL, show(value));
 		case WA_COUNT:
 			if (!is_array(value) && !is_object(value))
-				return fail(check, depth, "must be an array", name(value));
+				return fail(check, depth, "must be an array", kind_name(value));
 			count = count_elements(value);
 			return (count >= rule->least && count <= rule->most) ||
 				fail(check, depth, NULL, psprintf("It has %d.", count));
@@ -518,12 +570,15 @@ judge_string(Check *check, JsonbValue *value, int depth)
 	text	   *pattern;
 
 	if (!is_string(value))
-		return fail(check, depth, "must be a string", name(value));
+		return fail(check, depth, "must be a string", kind_name(value));
 	if (rule->kind == WA_LENGTH)
 	{
 		/* it cannot have more characters than bytes */
 		if (value->val.string.len <= rule->most)
 			return true;
+		if (value->val.string.len > rule->most * MAX_UNICODE_EQUIVALENT_STRING)
+			return fail(check, depth, NULL,
+						psprintf("It has %d bytes.", value->val.string.len));
 		len = pg_mbstrlen_with_len(value->val.string.val,
 								   value->val.string.len);
 		return len <= rule->most ||
@@ -547,7 +602,7 @@ judge_keys(Check *check, JsonbValue *value, int depth)
 	int			count = 0;
 
 	if (!is_object(value))
-		return fail(check, depth, "must be an object", name(value));
+		return fail(check, depth, "must be an object", kind_name(value));
 	for (const char *key = rule->text; *key != '\0';)
 	{
 		int			len = strcspn(key, " ");
@@ -641,7 +696,7 @@ adds_up(JsonbValue *order, const char **given)
 		sum += part;
 	if (get_amount(parts, "discount", &part))
 		sum -= part;
-	*given = psprintf("The total is %.0f, and the parts come to %.0f.",
+	*given = psprintf("The total is %.15g, and the parts come to %.15g.",
 					  total, sum);
 	return fabs(total - sum) < 0.5;
 }
@@ -703,7 +758,12 @@ static const char *
 show(JsonbValue *value)
 {
 	if (value->type == jbvNumeric)
-		return psprintf("It is %s.", numeric_normalize(value->val.numeric));
+	{
+		char	   *number = numeric_normalize(value->val.numeric);
+
+		return strlen(number) <= MAX_SHOWN ? psprintf("It is %s.", number) :
+			kind_name(value);
+	}
 	if (is_string(value) && value->val.string.len > 0 &&
 		value->val.string.len <= MAX_SHOWN &&
 		strspn(pnstrdup(value->val.string.val, value->val.string.len),
@@ -711,14 +771,14 @@ show(JsonbValue *value)
 			   "0123456789_.+-") == value->val.string.len)
 		return psprintf("It is \"%.*s\".", value->val.string.len,
 						value->val.string.val);
-	return name(value);
+	return kind_name(value);
 }
 
 /*
  * What kind of value it is: it may be the text of the message.
  */
 static const char *
-name(JsonbValue *value)
+kind_name(JsonbValue *value)
 {
 	if (is_array(value))
 		return "It is an array.";
@@ -757,7 +817,7 @@ get_number(JsonbValue *value, double *number)
 	if (value->type == jbvNumeric)
 		string = numeric_normalize(value->val.numeric);
 	else if (is_string(value) && value->val.string.len > 0 &&
-			 value->val.string.len <= MAX_SHOWN)
+			 value->val.string.len <= MAX_NUMBER)
 		string = pnstrdup(value->val.string.val, value->val.string.len);
 	else
 		return false;
@@ -794,27 +854,21 @@ is_string(JsonbValue *value)
 }
 
 /*
- * Meta does not care about the case of types.
+ * Is a string one of some words?  Meta does not care about the case of most.
  */
 static bool
-equals(JsonbValue *string, const char *word)
+is_word(JsonbValue *string, const char *words, char separator)
 {
-	return string->val.string.len == strlen(word) &&
-		pg_strncasecmp(string->val.string.val, word,
-					   string->val.string.len) == 0;
-}
+	int			len = string->val.string.len;
 
-static bool
-has_word(const char *words, const char *word, int len)
-{
-	for (const char *w = words; *w != '\0';)
+	for (const char *word = words; word != NULL;)
 	{
-		int			w_len = strcspn(w, " ");
+		const char *end = strchr(word, separator);
 
-		if (w_len == len && strncmp(w, word, len) == 0)
+		if (pg_strncasecmp(word, string->val.string.val, len) == 0 &&
+			(end != NULL ? word + len == end : word[len] == '\0'))
 			return true;
-		w += w_len;
-		w += strspn(w, " ");
+		word = end != NULL ? end + 1 : NULL;
 	}
 	return false;
 }

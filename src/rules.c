@@ -6,8 +6,8 @@
  * A rule is about what is found at a path.  A path begins with the type of the
  * message, for what is in its content, or with "options" or another column of
  * whatsapp.outbox.  "key[]" is each element of an array, and "key[a=b]" an
- * object, or each element of an array, whose member "a" is "b" ("a!=b": is not,
- * or there is none).  What is not there breaks only rules that say so; neither
+ * object, or each element of an array, whose member "a" is "b" ("a=b|c": or "c";
+ * "a!=b": is not, or there is none).  What is not there breaks only rules that say so; neither
  * does what no rule knows, as Meta adds to all of this.
  *
  * To have another rule is to add a line.  The first that is broken is told, so
@@ -64,7 +64,7 @@
 
 /* A pair of letters that is a flag; a keycap; or pictures, joined or not */
 #define PICTURE			"[\\u00A9\\u00AE\\u203C-\\u3299\\U0001F000-\\U0001FAFF]" \
-						"\\uFE0F?[\\U0001F3FB-\\U0001F3FF]?\\u20E3?" \
+						"[\\uFE0E\\uFE0F]?[\\U0001F3FB-\\U0001F3FF]?\\u20E3?" \
 						"[\\U000E0020-\\U000E007F]*"
 #define IS_EMOJI		MATCHES("^([\\U0001F1E6-\\U0001F1FF]{2}|" \
 								"[0-9#*]\\uFE0F?\\u20E3|" \
@@ -87,12 +87,12 @@
 	{type, path ".longitude", "2.1", REQUIRED}, \
 	{type, path ".longitude", "2.1", RANGE(-180, 180)}
 
-#define PARAMETERS(path) \
+#define PARAMETERS(path, body_length) \
 	{"template", path "[].type", "2.6", REQUIRED}, \
 	{"template", path "[].parameters[].type", "2.6", REQUIRED}, \
 	{"template", path "[].parameters[type=text].text", "2.6", REQUIRED}, \
 	{"template", path "[type=header].parameters[type=text].text", "2.13", LENGTH(60)}, \
-	{"template", path "[type=body].parameters[type=text].text", "2.13", LENGTH(1024)}, \
+	{"template", path "[type=body].parameters[type=text].text", "2.13", LENGTH(body_length)}, \
 	{"template", path "[].parameters[type=text].text", "2.6", IS_ONE_LINE, .hint = one_line_hint}, \
 	{"template", path "[].parameters[type=currency].currency", "2.6", REQUIRED}, \
 	{"template", path "[].parameters[type=currency].currency.fallback_value", "2.6", REQUIRED}, \
@@ -114,10 +114,16 @@
 	{"template", path "[type=button].index", "2.6", REQUIRED}, \
 	{"template", path "[type=button].index", "2.13", RANGE(0, 9)}, \
 	{"template", path "[sub_type=quick_reply].parameters[type=payload].payload", "2.13", LENGTH(256)}, \
-	{"template", path "[sub_type=url].parameters[type=text].text", "2.13", LENGTH(2000)}
+	{"template", path "[sub_type=url].parameters[type=text].text", "2.13", LENGTH(2000)}, \
+	{"template", path "[sub_type=copy_code].parameters[type=coupon_code].coupon_code", "2.6", REQUIRED}, \
+	{"template", path "[sub_type=copy_code].parameters[type=coupon_code].coupon_code", "2.13", LENGTH(15)}, \
+	{"template", path "[sub_type=copy_code].parameters[type=coupon_code].coupon_code", "2.6", IS_CODE}, \
+	{"template", path "[sub_type=voice_call].parameters[type=ttl_minutes].ttl_minutes", "2.13", RANGE(1, 43200)}, \
+	{"template", path "[sub_type=voice_call].parameters[type=payload].payload", "2.13", LENGTH(512)}
 
 static const char media_hint[] = "Set id to that of a file that was uploaded to Meta, or link to a URL from which Meta can fetch it.";
 static const char one_line_hint[] = "Put it on one line: newlines are part of templates, not of parameters.";
+static const char read_hint[] = "Use whatsapp.mark_read() or whatsapp.typing().";
 static const char group_hint[] = "Send it to each participant, or send text, media or a template.";
 static const char free_form_hint[] = "Send a template, or leave out category if the recipient has written within 24 hours.";
 
@@ -164,10 +170,11 @@ const WaRule wa_rules[] = {
 	/* interactive: what all kinds have */
 	{"interactive", "recipient_type", "2.8", NO_GROUP,.hint = group_hint},
 	{"interactive", "interactive.type", "2.4", REQUIRED},
+	{"interactive", "interactive.type", "2.4", LENGTH(100)},
 	{"interactive", "interactive.header.type", "2.4", REQUIRED},
 	{"interactive", "interactive[type=list].header.type", "2.4", VALUES("text")},
 	{"interactive", "interactive[type=product_list].header.type", "2.4", VALUES("text")},
-	{"interactive", "interactive.header.type", "2.4", VALUES("text image video document")},
+	{"interactive", "interactive[type=button|cta_url|flow|address_message|order_details].header.type", "2.4", VALUES("text image video document")},
 	{"interactive", "interactive.header[type=text].text", "2.4", REQUIRED},
 	{"interactive", "interactive.header[type=text].text", "2.13", LENGTH(60)},
 	{"interactive", "interactive.header[type=image].image", "2.4", REQUIRED},
@@ -175,17 +182,17 @@ const WaRule wa_rules[] = {
 	{"interactive", "interactive.header[type=document].document", "2.4", REQUIRED},
 	MEDIA_HEADER("interactive.header"),
 	{"interactive", "interactive.body.text", "2.4", REQUIRED},
-	{"interactive", "interactive[type!=list].body.text", "2.13", LENGTH(1024)},
+	{"interactive", "interactive[type=button|cta_url|location_request_message|flow|address_message|request_contact_info|voice_call|product|product_list|catalog_message|carousel|order_details|order_status|call_permission_request].body.text", "2.13", LENGTH(1024)},
 	{"interactive", "interactive.footer.text", "2.4", REQUIRED},
 	{"interactive", "interactive.footer.text", "2.13", LENGTH(60)},
 
 	{"interactive", "interactive[type=button].body", "2.4", REQUIRED},
 	{"interactive", "interactive[type=button].action", "2.4", REQUIRED},
 	{"interactive", "interactive[type=button].action.buttons", "2.4", REQUIRED},
-	{"interactive", "interactive[type=button].action.buttons", "2.13", COUNT(1, 3),.hint = "Send a list instead: it takes ten rows."},
+	{"interactive", "interactive[type=button].action.buttons", "2.13", COUNT(1, 3),.hint = "Send a list instead: it takes ten rows.",.is_free_form = true},
 	{"interactive", "interactive[type=button].action.buttons[].type", "2.4", REQUIRED},
-	{"interactive", "interactive[type=button].action.buttons[].type", "2.4", VALUES("reply")},
-	{"interactive", "interactive[type=button].action.buttons[].reply", "2.4", REQUIRED},
+	{"interactive", "interactive[type=button].action.buttons[].type", "2.4", VALUES("reply"),.is_free_form = true},
+	{"interactive", "interactive[type=button].action.buttons[type=reply].reply", "2.4", REQUIRED},
 	{"interactive", "interactive[type=button].action.buttons[].reply.id", "2.4", REQUIRED},
 	{"interactive", "interactive[type=button].action.buttons[].reply.id", "2.13", LENGTH(256)},
 	{"interactive", "interactive[type=button].action.buttons[].reply.id", "2.4", UNIQUE},
@@ -247,7 +254,7 @@ const WaRule wa_rules[] = {
 	{"interactive", "interactive[type=address_message].action.name", "2.4", VALUES("address_message")},
 	{"interactive", "interactive[type=address_message].action.parameters", "2.4", REQUIRED},
 	{"interactive", "interactive[type=address_message].action.parameters.country", "2.4", REQUIRED},
-	{"interactive", "interactive[type=address_message].action.parameters[country=IN].values.in_pin_code", "2.4", LENGTH(6)},
+	{"interactive", "interactive[type=address_message].action.parameters[country=IN].values.in_pin_code", "2.4", RANGE(100000, 999999)},
 
 	{"interactive", "interactive[type=request_contact_info].body", "2.4", REQUIRED},
 	{"interactive", "interactive[type=request_contact_info].action", "2.4", REQUIRED},
@@ -298,6 +305,7 @@ const WaRule wa_rules[] = {
 	{"interactive", "interactive[type=carousel].action.cards[].card_index", "2.4", UNIQUE},
 	{"interactive", "interactive[type=carousel].action.cards[].type", "2.4", REQUIRED},
 	{"interactive", "interactive[type=carousel].action.cards[].type", "2.4", SAME},
+	{"interactive", "interactive[type=carousel].action.cards[type=cta_url].header", "2.4", REQUIRED},
 	{"interactive", "interactive[type=carousel].action.cards[].header.type", "2.4", REQUIRED},
 	{"interactive", "interactive[type=carousel].action.cards[].header.type", "2.4", VALUES("image video")},
 	{"interactive", "interactive[type=carousel].action.cards[].header.type", "2.4", SAME},
@@ -357,19 +365,15 @@ const WaRule wa_rules[] = {
 	{"template", "template.language", "2.6", REQUIRED},
 	{"template", "template.language.code", "2.6", REQUIRED},
 	{"template", "template.language.code", "2.6", MATCHES("^[A-Za-z0-9_-]{2,15}$", "be the code of a language, such as en_US")},
-	PARAMETERS("template.components"),
-	{"template", "template.components[sub_type=copy_code].parameters[type=coupon_code].coupon_code", "2.6", REQUIRED},
-	{"template", "template.components[sub_type=copy_code].parameters[type=coupon_code].coupon_code", "2.13", LENGTH(15)},
-	{"template", "template.components[sub_type=copy_code].parameters[type=coupon_code].coupon_code", "2.6", IS_CODE},
-	{"template", "template.components[sub_type=voice_call].parameters[type=ttl_minutes].ttl_minutes", "2.13", RANGE(1, 43200)},
-	{"template", "template.components[sub_type=voice_call].parameters[type=payload].payload", "2.13", LENGTH(512)},
+	{"template", "template.components", "2.6", COUNT(0, 100)},
+	PARAMETERS("template.components", 1024),
 	{"template", "template.components[type=limited_time_offer].parameters[type=limited_time_offer].limited_time_offer.expiration_time_ms", "2.6", REQUIRED},
 	{"template", "template.components[type=tap_target_configuration].parameters[].tap_target_configuration[].url", "2.6", IS_URL},
 	{"template", "template.components[type=carousel].cards", "2.6", REQUIRED},
 	{"template", "template.components[type=carousel].cards", "2.13", COUNT(2, 10)},
 	{"template", "template.components[type=carousel].cards[].card_index", "2.6", REQUIRED},
 	{"template", "template.components[type=carousel].cards[].components", "2.6", REQUIRED},
-	PARAMETERS("template.components[type=carousel].cards[].components"),
+	PARAMETERS("template.components[type=carousel].cards[].components", 160),
 
 	/* what stands beside the content */
 	{"audio", "options[category!=service].category", "2.11", FORBIDDEN,.hint = free_form_hint},
@@ -393,6 +397,9 @@ const WaRule wa_rules[] = {
 	{"*", "options.type", "1.3", FORBIDDEN,.hint = "Set type."},
 	{"*", "options.context", "1.3", FORBIDDEN,.hint = "Set reply_to."},
 	{"*", "options.biz_opaque_callback_data", "1.3", FORBIDDEN,.hint = "Set callback_data."},
+	{"*", "options.status", "2.3", FORBIDDEN,.hint = read_hint},
+	{"*", "options.message_id", "2.3", FORBIDDEN,.hint = read_hint},
+	{"*", "options.typing_indicator", "2.3", FORBIDDEN,.hint = read_hint},
 	{"*", "reply_to", "2.2", IS_WAMID},
 	/* Meta takes 512; the rest is for our own token */
 	{"*", "callback_data", "2.13", LENGTH(460)},
@@ -506,8 +513,8 @@ listed(const char *words)
 }
 
 /*
- * whatsapp.message_rules() returns table (id integer, type text, path text,
- *		rule text, "limit" text, message text, hint text, source text)
+ * whatsapp.message_rules() returns table (rule integer, type text, path text,
+ *		kind text, "limit" text, wish text, hint text, source text)
  */
 Datum
 whatsapp_message_rules(PG_FUNCTION_ARGS)

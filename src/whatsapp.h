@@ -443,6 +443,7 @@ typedef struct WaRule
 	double		most;
 	const char *wish;			/* what a regular expression wants it to do */
 	const char *hint;			/* NULL for that of the kind */
+	bool		is_free_form;	/* it is not for Direct Send */
 } WaRule;
 
 typedef struct WaShredder WaShredder;

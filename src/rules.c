@@ -87,6 +87,17 @@
 	{type, path ".longitude", "2.1", REQUIRED}, \
 	{type, path ".longitude", "2.1", RANGE(-180, 180)}
 
+/* What is said of a message that came, to nobody in particular */
+#define READ_CALL(type) \
+	{type, type ".message_id", "2.3", REQUIRED}, \
+	{type, type ".message_id", "2.3", IS_WAMID}, \
+	{type, type ".messaging_product", "2.3", FORBIDDEN, .hint = "It is always whatsapp."}, \
+	{type, type ".status", "2.3", FORBIDDEN, .hint = "It is always read."}, \
+	{type, type ".to", "2.3", FORBIDDEN}, \
+	{type, type ".recipient", "2.3", FORBIDDEN}, \
+	{type, type ".type", "2.3", FORBIDDEN}
+
+/* (a button of sub_type voice_call needs no index) */
 #define PARAMETERS(path, body_length) \
 	{"template", path "[].type", "2.6", REQUIRED}, \
 	{"template", path "[].parameters[].type", "2.6", REQUIRED}, \
@@ -111,7 +122,7 @@
 	{"template", path "[].parameters[type=location].location", "2.6", REQUIRED}, \
 	PLACE("template", path "[].parameters[type=location].location"), \
 	{"template", path "[type=button].sub_type", "2.6", REQUIRED}, \
-	{"template", path "[type=button].index", "2.6", REQUIRED}, \
+	{"template", path "[sub_type=quick_reply|url|copy_code|flow|catalog|mpm|order_details].index", "2.6", REQUIRED}, \
 	{"template", path "[type=button].index", "2.13", RANGE(0, 9)}, \
 	{"template", path "[sub_type=quick_reply].parameters[type=payload].payload", "2.13", LENGTH(256)}, \
 	{"template", path "[sub_type=url].parameters[type=text].text", "2.13", LENGTH(2000)}, \
@@ -155,10 +166,9 @@ const WaRule wa_rules[] = {
 	{"reaction", "reaction.emoji", "2.1", IS_EMOJI,.hint = "An empty string removes the reaction."},
 	{"reaction", "reply_to", "2.2", FORBIDDEN,.hint = "The message that it is about is reaction.message_id."},
 
-	{"mark_read", "mark_read.message_id", "2.3", REQUIRED},
-	{"mark_read", "mark_read.message_id", "2.3", IS_WAMID},
-	{"typing", "typing.message_id", "2.3", REQUIRED},
-	{"typing", "typing.message_id", "2.3", IS_WAMID},
+	READ_CALL("mark_read"),
+	{"mark_read", "mark_read.typing_indicator", "2.3", FORBIDDEN,.hint = "Set type to typing."},
+	READ_CALL("typing"),
 
 	{"pin", "recipient_type", "2.8", ONLY_GROUP,.hint = "Set recipient_type to group, and recipient to the id of the group."},
 	{"pin", "pin.type", "2.8", REQUIRED},

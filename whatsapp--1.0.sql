@@ -3671,8 +3671,6 @@ COMMENT ON FUNCTION whatsapp.complaint(text, text, text, jsonb, jsonb, text, tex
 CREATE FUNCTION whatsapp.row_complaint(o whatsapp.outbox) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-	WHEN o.type IS NULL THEN
-		E'message has no type\nSet type to Meta''s word for what it is, such as text, image or template.'
 	WHEN o.phone_number_id IS NULL THEN
 		E'message has no number to be sent from\nAdd a number with whatsapp.add_number(); if there are several, set phone_number_id.'
 	WHEN o.recipient_type NOT IN ('individual', 'group') THEN
@@ -3681,7 +3679,7 @@ RETURN CASE
 		E'message has no recipient\nSet recipient to a phone number with country code, such as 15551234567.'
 	WHEN o.type NOT IN ('mark_read', 'typing') AND o.recipient_key IS NULL THEN
 		E'message has an invalid recipient\nSet recipient to a phone number with country code, such as 15551234567, to a BSUID, or with recipient_type = ''group'' to the id of a group.'
-	WHEN o.type <> 'text' AND (o.type !~ '^[a-z][a-z0-9_]*$' OR o.type IN ('messaging_product', 'recipient_type', 'to', 'recipient', 'type', 'context', 'biz_opaque_callback_data',
+	WHEN o.type IS NULL OR o.type <> 'text' AND (o.type !~ '^[a-z][a-z0-9_]*$' OR o.type IN ('messaging_product', 'recipient_type', 'to', 'recipient', 'type', 'context', 'biz_opaque_callback_data',
 		'status', 'message_id', 'typing_indicator')) THEN
 		E'message has an invalid type\nSet type to Meta''s word for what it is, such as text, image or template.'
 	WHEN o.type = 'text' AND o.content IS NULL AND coalesce(o.body, '') = '' THEN
@@ -4465,7 +4463,7 @@ RETURN CASE
 		THEN whatsapp.template_parameters(header)
 	ELSE jsonb_build_array(whatsapp.template_parameter(header, NULL))
 END;
-COMMENT ON FUNCTION whatsapp.template_header(jsonb) IS 'parameters of a template''s header: a text, {"name": "text"}, or {"image": {"link": "https://..."}}, and likewise video, document, gif, location, product';
+COMMENT ON FUNCTION whatsapp.template_header(jsonb) IS 'parameters of a template''s header: a text, ["text"], {"name": "text"}, or {"image": {"link": "https://..."}}, and likewise video, document, gif, location, product';
 
 CREATE FUNCTION whatsapp.template_button(button jsonb, index text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -366,7 +366,7 @@ sql(<<'SQL');
 INSERT INTO whatsapp.templates (waba_id, template_id, name, language, category) VALUES
 	('102290129340398', '1', 'sale', 'en', 'MARKETING'), ('102290129340398', '2', 'sale', 'de', 'UTILITY'),
 	('102290129340398', '3', 'receipt', 'en', 'UTILITY'), ('102290129340398', '4', 'changes', 'en', 'UTILITY'),
-	('102290129340398', '5', 'changes_back', 'en', 'MARKETING'), ('900', '6', 'of_others', 'en', 'MARKETING');
+	('102290129340398', '7', 'sale', 'fr', NULL), ('102290129340398', '5', 'changes_back', 'en', 'MARKETING'), ('900', '6', 'of_others', 'en', 'MARKETING');
 SQL
 
 # A template to a recipient of its own, and where it went

@@ -3247,7 +3247,9 @@ RETURN CASE
 	WHEN recipient ~ '^[A-Z]{2}\.' THEN substring(recipient FROM '^[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}$')
 	ELSE substring(
 		regexp_replace(
-			translate(replace(recipient, '(0)', ''), E' \t-.()/' || chr(160) || chr(8239), ''),
+			-- spaces and hyphens of all kinds, and what address books put around numbers
+			translate(replace(recipient, '(0)', ''),
+				E' \t-.()/\u00A0\u2009\u202F\u2010\u2011\u2012\u2013\u200E\u200F\u202A\u202B\u202C\u2066\u2067\u2068\u2069', ''),
 			'^(00|\+)?', '+')
 		FROM '^\+[1-9][0-9]{4,14}$')
 END;
@@ -3388,6 +3390,21 @@ BEGIN
 		RETURN jsonb_build_object(
 			'complaint', format('template "%s" is of category AUTHENTICATION, which cannot be sent to a BSUID', template),
 			'hint', 'Set recipient to the phone number.');
+	END IF;
+	IF needs ? 'authentication' THEN
+		what := jsonb_path_query_first(content, '$.components[*] ? (@.type == "body" || @.type == "BODY").parameters[0].text') #>> '{}';
+		IF length(what) > 15 THEN
+			RETURN jsonb_build_object(
+				'complaint', format('template "%s" takes a code of at most 15 characters', template),
+				'detail', format('It has %s.', length(what)),
+				'hint', 'Shorten it.');
+		ELSIF jsonb_path_exists(content, '$.components[*] ? (@.type == "button" || @.type == "BUTTON").parameters[*].text ? (@ != $code)',
+			jsonb_build_object('code', what))
+		THEN
+			RETURN jsonb_build_object(
+				'complaint', format('template "%s" takes the same code in its button as in its body', template),
+				'hint', 'Give it to both.');
+		END IF;
 	END IF;
 
 	IF needs ? 'header' THEN
@@ -5705,7 +5722,9 @@ BEGIN
 			WHEN c.type = 'template' AND coalesce(c.marketing, a.marketing_messages AND whatsapp.is_of_marketing(c)) THEN 'marketing_messages'
 			ELSE 'messages'
 		END || a.proof, ''),
-		a.access_token, whatsapp.request_body(c)::text, c.expires_at, c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
+		a.access_token, whatsapp.request_body(c)::text,
+		CASE WHEN c.type = 'typing' THEN least(c.expires_at, greatest(c.created_at, c.send_after) + interval '25 seconds') ELSE c.expires_at END,
+		c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
 	FROM whatsapp.outbox c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
 	WHERE c.id = ANY (claimed)

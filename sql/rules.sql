@@ -75,6 +75,7 @@ INSERT INTO example (example, type, content) VALUES
 		'{"type": "button", "sub_type": "quick_reply", "index": 1, "parameters": [{"type": "payload", "payload": "x"}]}'::jsonb,
 		'{"type": "button", "sub_type": "copy_code", "index": 2, "parameters": [{"type": "coupon_code", "coupon_code": "SAVE5"}]}'::jsonb,
 		'{"type": "button", "sub_type": "voice_call", "index": 3, "parameters": [{"type": "ttl_minutes", "ttl_minutes": 100}, {"type": "payload", "payload": "x"}]}'::jsonb,
+		'{"type": "button", "sub_type": "mpm", "index": 4, "parameters": [{"type": "action", "action": {"sections": [{"title": "S", "product_items": [{"product_retailer_id": "SKU"}]}]}}]}'::jsonb,
 		'{"type": "limited_time_offer", "parameters": [{"type": "limited_time_offer", "limited_time_offer": {"expiration_time_ms": 1798761600000}}]}'::jsonb,
 		'{"type": "tap_target_configuration", "parameters": [{"type": "tap_target_configuration", "tap_target_configuration": [{"url": "https://example.com", "title": "T"}]}]}'::jsonb)));
 -- (all that a template may have is in the cards of a carousel, too)

@@ -743,10 +743,13 @@ where(const Check *check)
 
 		appendStringInfo(&path, "%s%.*s", i > 0 ? "." : "", step->key_len,
 						 step->key);
-		if (check->places[i] >= 0 && (step->each || step->member != NULL) &&
-			!(i == check->depth && check->wish != NULL &&
-			  strcmp(check->wish, "must be an array") == 0))
+		if (i == check->depth && check->wish != NULL &&
+			strcmp(check->wish, "must be an array") == 0)
+			break;
+		if (check->places[i] >= 0 && (step->each || step->member != NULL))
 			appendStringInfo(&path, "[%d]", check->places[i]);
+		else if (step->each)
+			appendStringInfoString(&path, "[]");
 	}
 	return path.data;
 }

@@ -573,10 +573,10 @@ foreach my $kind (sort keys %texts)
 }
 
 arrives("recipient $_->[0]", { recipient => $_->[0], body => 'x' }, $_->[1] => $_->[2])
-  foreach [ '../+1 (555) 000-4001/.', '/to', '+15550004001' ], [ "1555\x{A0}000\x{202F}4001", '/to', '+15550004001' ],
+  foreach [ '../+1 (555) 000-4001/.', '/to', '+15550004001' ], [ "1555\x{A0}000\x{202F}4001", '/to', '+15550004001' ], [ "\x{202A}+1555\x{2011}000\x{2011}4001\x{202C}", '/to', '+15550004001' ],
   [ 'DE.7Kq3Zx19Ab', '/recipient', 'DE.7Kq3Zx19Ab' ], [ 'DE.ENT.55Tr', '/recipient', 'DE.ENT.55Tr' ];
 refused("recipient $_", { recipient => $_, body => 'x' }, 'message has an invalid recipient')
-  foreach "15550004001\n", "15550004001\r\nX: y", '15550004001?x=1', '15550004001/x', "1555000\x{200F}4001", "\x{202A}15550004001\x{202C}",
+  foreach "15550004001\n", "15550004001\r\nX: y", '15550004001?x=1', '15550004001/x', "1555000\x{200D}4001",
   "\x{FF11}\x{FF15}\x{FF15}\x{FF15}0004001", "\x{661}\x{665}\x{665}\x{665}0004001", "US.abc\n", 'us.abc', 'US.abc/..', 'US.abc.def';
 refused("group $_", { recipient => $_, recipient_type => 'group', body => 'x' }, 'message has an invalid recipient')
   foreach "R1JP\n", "R1 JP", '+15550004001', "\tR1JP";

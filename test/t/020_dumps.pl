@@ -234,7 +234,7 @@ sub to_leave
 my %outcome = (
 	SHOP() => 'became due sent, before the moment sent, behind sent, behind one under way sent, cancelled cancelled, '
 	  . 'due sent, expired expired, failed failed, held queued, held no more sent, later queued, no body failed, '
-	  . 'not yet queued, sent sent, to be tried again sent, told sent, under way unknown, unknown unknown',
+	  . 'not yet queued, paused queued, sent sent, to be tried again sent, told sent, under way unknown, unknown unknown',
 	TENANT() => 'tenant due sent, tenant expired expired, tenant later queued, tenant under way unknown');
 
 # Test that exactly what is to leave of numbers leaves.
@@ -403,6 +403,9 @@ FROM (VALUES
 	('cancelled', '15550000019', NULL)) v (key, recipient, send_after);
 INSERT INTO whatsapp.outbox (phone_number_id, idempotency_key, recipient, type, content)
 VALUES ('%1$s', 'held', '15550000015', 'template', '{"name": "offer", "language": {"code": "en_US"}}');
+INSERT INTO whatsapp.holds (phone_number_id, kind, key, reason) VALUES ('%1$s', 'campaign', 'spring', 'wrong price');
+INSERT INTO whatsapp.outbox (phone_number_id, idempotency_key, recipient, body, campaign)
+VALUES ('%1$s', 'paused', '15550000025', 'hello', 'spring');
 SELECT whatsapp.cancel(id) FROM whatsapp.outbox WHERE idempotency_key = 'cancelled';
 
 -- queued long ago, and since then nobody has looked; some would be refused now
@@ -471,7 +474,7 @@ subtest 'there is something of everything that is dumped' => sub {
 	is( $origin->safe_psql('shop', "SELECT string_agg(DISTINCT state, ' ' ORDER BY state) FROM whatsapp.outbox"),
 		'cancelled failed queued sending sent unknown', 'messages are in all states');
 	is( $origin->safe_psql('shop', "SELECT string_agg(DISTINCT waits_for, ' ' ORDER BY waits_for) FROM whatsapp.outbox WHERE state = 'queued'"),
-		'hold retry schedule turn', 'and wait for whatever there is to wait for');
+		'campaign hold retry schedule turn', 'and wait for whatever there is to wait for');
 	is( $origin->safe_psql('shop', 'SELECT count(*) > 0 FROM whatsapp.outbox o, whatsapp.outbox_complaint(o)'),
 		't', 'some would be refused now');
 	my @tenant = @{ $original->{tenant} };

@@ -3279,6 +3279,20 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.template_variables(text) IS 'the variables in a part of a template: how many, or if they have names, an array of these. NULL if that cannot be told';
 
+-- (Meta writes both en_US and en-US; and one that was deleted may have been made anew)
+CREATE FUNCTION whatsapp.known_template(phone_number_id text, name text, language text) RETURNS SETOF whatsapp.templates
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT k.*
+	FROM whatsapp.numbers n
+	JOIN whatsapp.templates k ON k.waba_id = n.waba_id
+	WHERE n.phone_number_id = known_template.phone_number_id AND k.name = known_template.name
+		AND lower(replace(k.language, '-', '_')) = lower(replace(known_template.language, '-', '_'))
+	ORDER BY upper(k.status) IS NOT DISTINCT FROM 'DELETED', k.language = known_template.language DESC, k.name_at DESC NULLS LAST, k.template_id DESC
+	LIMIT 1;
+END;
+COMMENT ON FUNCTION whatsapp.known_template(text, text, text) IS 'what is known of a template that a number sends: its row of whatsapp.templates; no row if nothing is';
+
 CREATE FUNCTION whatsapp.template_needs(phone_number_id text, name text, language text) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -3297,20 +3311,17 @@ BEGIN
 	IF template_needs.name IS NULL OR template_needs.language IS NULL THEN
 		RETURN NULL;
 	END IF;
-	-- (Meta writes both en_US and en-US; and one that was deleted may have been made anew)
 	SELECT k.* INTO t
-	FROM whatsapp.numbers n
-	JOIN whatsapp.templates k ON k.waba_id = n.waba_id
-	WHERE n.phone_number_id = template_needs.phone_number_id AND k.name = template_needs.name
-		AND lower(replace(k.language, '-', '_')) = lower(replace(template_needs.language, '-', '_'))
-	ORDER BY upper(k.status) IS NOT DISTINCT FROM 'DELETED', k.language = template_needs.language DESC, k.name_at DESC NULLS LAST, k.template_id DESC
-	LIMIT 1;
+	FROM whatsapp.known_template(template_needs.phone_number_id, template_needs.name, template_needs.language) k;
 	IF NOT FOUND THEN
+		-- webhooks tell of one template at a time, and only what Meta answers tells of
+		-- all: then its components are an array
 		SELECT string_agg(DISTINCT k.language, ', ') INTO languages
 		FROM whatsapp.numbers n
 		JOIN whatsapp.templates k ON k.waba_id = n.waba_id
 		WHERE n.phone_number_id = template_needs.phone_number_id AND k.name = template_needs.name
-			AND upper(k.status) IS DISTINCT FROM 'DELETED';
+			AND upper(k.status) IS DISTINCT FROM 'DELETED'
+		HAVING bool_or(coalesce(jsonb_typeof(k.components), '') = 'array');
 		IF languages IS NULL THEN
 			RETURN NULL;
 		END IF;
@@ -3398,12 +3409,6 @@ BEGIN
 				'complaint', format('template "%s" takes a code of at most 15 characters', template),
 				'detail', format('It has %s.', length(what)),
 				'hint', 'Shorten it.');
-		ELSIF jsonb_path_exists(content, '$.components[*] ? (@.type == "button" || @.type == "BUTTON").parameters[*].text ? (@ != $code)',
-			jsonb_build_object('code', what))
-		THEN
-			RETURN jsonb_build_object(
-				'complaint', format('template "%s" takes the same code in its button as in its body', template),
-				'hint', 'Give it to both.');
 		END IF;
 	END IF;
 
@@ -5435,11 +5440,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	-- (PL/pgSQL keeps the plan of this, and a function in SQL would not)
-	RETURN o.type = 'template' AND EXISTS (
-		SELECT FROM whatsapp.templates t
-		JOIN whatsapp.numbers n ON n.waba_id = t.waba_id
-		WHERE n.phone_number_id = o.phone_number_id AND upper(t.category) = 'MARKETING'
-			AND t.name = o.content ->> 'name' AND t.language = coalesce(o.content #>> '{language,code}', ''));
+	RETURN o.type = 'template' AND coalesce((
+		SELECT upper(t.category) = 'MARKETING'
+		FROM whatsapp.known_template(o.phone_number_id, o.content ->> 'name', o.content #>> '{language,code}') t), false);
 END $$;
 COMMENT ON FUNCTION whatsapp.is_of_marketing(whatsapp.outbox) IS 'whether a message is of a template of which whatsapp.templates says that its category is MARKETING';
 
@@ -5767,7 +5770,9 @@ BEGIN
 			LIMIT 1000
 		) t
 		-- (coalesce() keeps these from being looked for among all that have a campaign)
-		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = 'campaign' AND coalesce(t.campaign = o.campaign, false));
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = 'campaign' AND coalesce(t.campaign = o.campaign, false)
+		-- (others are met when it is their turn)
+		LIMIT 1000);
 	IF alike <> '{}' THEN
 		PERFORM whatsapp.move_rows(alike, 'campaign');
 	END IF;
@@ -5893,6 +5898,7 @@ DECLARE
 	number_ids text[];
 	recipients text[];
 	held record;
+	nmoved integer := 0;
 	is_more boolean := false;
 	next timestamptz;
 	copies CONSTANT text[] := whatsapp.copies();
@@ -5952,7 +5958,9 @@ BEGIN
 		INTO number_ids, recipients
 		FROM whatsapp.outbox o
 		WHERE o.id = ANY (rows);
-		is_more := is_more OR cardinality(rows) >= max_rows;
+		nmoved := nmoved + cardinality(rows);
+		is_more := nmoved >= max_rows;
+		EXIT WHEN is_more;
 	END LOOP;
 
 	-- it is time, or they are held no more: these are in front, unless others are
@@ -5989,13 +5997,15 @@ BEGIN
 			WHERE h.phone_number_id = k.phone_number_id AND h.kind = 'template' AND h.key = k.key
 				AND (h.until IS NULL OR h.until > now()))
 	LOOP
-		fronts := fronts || ARRAY(
+		rows := ARRAY(
 			SELECT q.id
 			FROM whatsapp.outbox q
 			WHERE q.state = 'queued' AND q.waits_for = 'hold'
 				AND q.phone_number_id = held.phone_number_id AND whatsapp.template_key(q.type, q.content) = held.key
 			ORDER BY - q.priority, q.id
 			LIMIT max_rows);
+		fronts := fronts || rows;
+		is_more := is_more OR cardinality(rows) >= max_rows;
 	END LOOP;
 	FOR held IN
 		WITH RECURSIVE k (phone_number_id, key) AS (
@@ -6027,9 +6037,11 @@ BEGIN
 			WHERE q.state = 'queued' AND q.waits_for = 'campaign'
 				AND q.phone_number_id = held.phone_number_id AND q.campaign = held.key
 			ORDER BY - q.priority, q.id
-			LIMIT max_rows);
+			LIMIT max_rows
+			FOR UPDATE SKIP LOCKED);
 		fronts := fronts || rows;
-		is_more := is_more OR cardinality(rows) >= max_rows;
+		is_more := is_more OR cardinality(fronts) >= max_rows;
+		EXIT WHEN cardinality(fronts) >= max_rows;
 	END LOOP;
 	IF fronts <> '{}' THEN
 		fronts := whatsapp.move_rows(fronts, NULL);
@@ -7602,7 +7614,8 @@ FROM (
 				count(*) FILTER (WHERE o.state = 'unknown') AS unknown,
 				count(*) FILTER (WHERE o.state = 'cancelled') AS cancelled,
 				count(*) FILTER (WHERE o.state = 'expired') AS expired,
-				count(*) FILTER (WHERE o.state IN ('sent', 'failed', 'unknown') AND o.finished_at > now() - interval '1 minute') AS recent,
+				count(*) FILTER (WHERE o.state IN ('sent', 'failed', 'unknown') AND o.claimed_at IS NOT NULL
+					AND o.finished_at > now() - interval '1 minute') AS recent,
 				min(o.claimed_at) AS started_at, max(o.finished_at) AS last_at,
 				max(o.send_after) FILTER (WHERE o.state = 'queued') AS last_scheduled
 			FROM whatsapp.outbox o
@@ -7835,7 +7848,7 @@ BEGIN
 			send_call_permission_request, send_voice_call, send_order_details, send_order_status, send_template, send_pin, send_unpin,
 			reply, mark_read, typing, message_party, without_nulls, elements, interactive, reply_buttons, list_sections,
 			product_sections, carousel_cards, template_parameter, template_parameters, template_header, template_button,
-			template_content, why_not, outbox_complaint, template_complaint, template_needs, template_fault, template_variables, row_complaint, complaint, message_rules, is_of_marketing}'),
+			template_content, why_not, outbox_complaint, template_complaint, known_template, template_needs, template_fault, template_variables, row_complaint, complaint, message_rules, is_of_marketing}'),
 		('{sender}', 'TABLE', 'SELECT', '{templates}'),
 		-- whom an answer goes to
 		('{sender}', 'TABLE', 'SELECT (phone_number_id, message_id, wa_id, user_id, group_id)', '{messages}'),

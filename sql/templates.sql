@@ -87,7 +87,6 @@ CALL queue('products', '[{"type": "carousel", "cards": [{"card_index": 0, "compo
 \set code '[{"type": "body", "parameters": [{"type": "text", "text": "123456"}]}, {"type": "button", "sub_type": "url", "index": 0, "parameters": [{"type": "text", "text": "123456"}]}]'
 CALL queue('code', :'code', recipient => 'US.1');
 CALL queue('code', replace(:'code', '123456', '1234567890123456')::jsonb);
-CALL queue('code', replace(:'code', '"index": 0, "parameters": [{"type": "text", "text": "123456"', '"index": 0, "parameters": [{"type": "text", "text": "123457"')::jsonb);
 CALL queue('plain', recipient => 'US.1');
 CALL queue('code', :'code');
 

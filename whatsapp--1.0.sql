@@ -3249,7 +3249,8 @@ RETURN CASE
 		regexp_replace(
 			-- spaces and hyphens of all kinds, and what address books put around numbers
 			translate(replace(recipient, '(0)', ''),
-				E' \t-.()/\u00A0\u2009\u202F\u2010\u2011\u2012\u2013\u200E\u200F\u202A\u202B\u202C\u2066\u2067\u2068\u2069', ''),
+				E' \t-.()/' || chr(160) || chr(8201) || chr(8239) || chr(8208) || chr(8209) || chr(8210) || chr(8211) || chr(8206)
+				|| chr(8207) || chr(8234) || chr(8235) || chr(8236) || chr(8294) || chr(8295) || chr(8296) || chr(8297), ''),
 			'^(00|\+)?', '+')
 		FROM '^\+[1-9][0-9]{4,14}$')
 END;

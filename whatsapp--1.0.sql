@@ -3732,8 +3732,8 @@ BEGIN ATOMIC
 		FROM (SELECT whatsapp.row_complaint(o) AS complaint) r
 		WHERE r.complaint IS NOT NULL
 		UNION ALL
-		SELECT 2, 'message is to be sent from an unknown number', NULL,
-			'Add the number with whatsapp.add_number(), or set phone_number_id to one of whatsapp.numbers.'
+		SELECT 2 AS ord, 'message is to be sent from an unknown number' AS complaint, NULL::text AS detail,
+			'Add the number with whatsapp.add_number(), or set phone_number_id to one of whatsapp.numbers.' AS hint
 		WHERE NOT EXISTS (SELECT FROM whatsapp.numbers n WHERE n.phone_number_id = o.phone_number_id)
 		UNION ALL
 		SELECT 3, m.complaint, m.detail, m.hint

@@ -10,6 +10,23 @@ WHERE c.relnamespace = 'whatsapp'::regnamespace AND c.relkind IN ('r', 'S')
 	AND c.oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'whatsapp')::oid[])
 ORDER BY 1;
 
+-- functions whose definition, as dumps and pg_upgrade have it, does not make the same again
+DO $$
+DECLARE
+	f record;
+BEGIN
+	FOR f IN
+		SELECT p.oid, p.oid::regprocedure AS name, pg_get_functiondef(p.oid) AS definition
+		FROM pg_proc p
+		WHERE p.pronamespace = 'whatsapp'::regnamespace AND p.prosqlbody IS NOT NULL
+	LOOP
+		EXECUTE f.definition;
+		IF pg_get_functiondef(f.oid) <> f.definition THEN
+			RAISE WARNING '%', f.name;
+		END IF;
+	END LOOP;
+END $$;
+
 -- it leaves nothing, and can be had again in the same session
 DROP EXTENSION whatsapp;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'whatsapp';

@@ -3305,6 +3305,7 @@ DECLARE
 	needs jsonb := '{}';
 	header text;
 	header_text text;
+	variables jsonb;
 	body text;
 	buttons jsonb;
 	cards jsonb;
@@ -3359,9 +3360,11 @@ BEGIN
 
 	IF header IN ('IMAGE', 'VIDEO', 'DOCUMENT', 'LOCATION', 'NONE') THEN
 		needs := needs || jsonb_build_object('header', lower(header));
-	ELSIF header = 'TEXT' AND whatsapp.template_variables(header_text) IS NOT NULL THEN
-		needs := needs || jsonb_build_object('header',
-			CASE WHEN whatsapp.template_variables(header_text) = '0' THEN 'none' ELSE 'text' END);
+	ELSIF header = 'TEXT' THEN
+		variables := whatsapp.template_variables(header_text);
+		IF variables IS NOT NULL THEN
+			needs := needs || jsonb_build_object('header', CASE WHEN variables = '0' THEN 'none' ELSE 'text' END);
+		END IF;
 	END IF;
 	IF jsonb_typeof(buttons) = 'array' THEN
 		needs := needs || jsonb_build_object('buttons', (
@@ -5513,6 +5516,14 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.front_rows(integer, text[], integer[], integer[], bigint[], bigint[], bigint[]) IS 'rows that may leave now, up to so many, but for those listed: of each number so many, in the order of priority and id; from all numbers if none are given';
 
+CREATE FUNCTION whatsapp.deadline(o whatsapp.outbox) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+	WHEN o.type = 'typing' THEN least(o.expires_at, greatest(o.created_at, o.send_after) + interval '25 seconds')
+	ELSE o.expires_at
+END;
+COMMENT ON FUNCTION whatsapp.deadline(whatsapp.outbox) IS 'when a message is not to be sent any more: expires_at, and a typing call 25 seconds after it was queued or due; NULL for never';
+
 CREATE FUNCTION whatsapp.claim(max_rows integer, one_by_one boolean DEFAULT false,
 	phone_number_ids text[] DEFAULT NULL, limits integer[] DEFAULT NULL,
 	after_priorities integer[] DEFAULT NULL, after_ids bigint[] DEFAULT NULL, released bigint[] DEFAULT '{}',
@@ -5632,8 +5643,7 @@ BEGIN
 		SELECT (f.o).id AS id, (f.o).phone_number_id AS phone_number_id, (f.o).recipient_key AS recipient_key,
 			p.until AS held_until,
 			CASE
-				WHEN (f.o).expires_at <= now() OR (f.o).type = 'typing'
-					AND greatest((f.o).created_at, (f.o).send_after) + interval '25 seconds' <= now() THEN 'expired'
+				WHEN whatsapp.deadline(f.o) <= now() THEN 'expired'
 				WHEN NOT whatsapp.is_sendable(f.o) THEN 'failed'
 				WHEN (f.o).send_after > now() THEN 'schedule'
 				WHEN (f.o).type NOT IN ('mark_read', 'typing') AND h.id <> (f.o).id THEN 'turn'
@@ -5727,7 +5737,7 @@ BEGIN
 			ELSE 'messages'
 		END || a.proof, ''),
 		a.access_token, whatsapp.request_body(c)::text,
-		CASE WHEN c.type = 'typing' THEN least(c.expires_at, greatest(c.created_at, c.send_after) + interval '25 seconds') ELSE c.expires_at END,
+		whatsapp.deadline(c),
 		c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
 	FROM whatsapp.outbox c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id

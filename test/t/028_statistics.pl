@@ -31,11 +31,14 @@ sub webhook
 	  . NUMBER . '"}, ' . $element . '}}]}]}';
 }
 
+# Twice the same when told twice: a message of another second would be another telling of it
+my $now = time();
+
 sub message
 {
 	my ($id, $type, $time) = @_;
 
-	return sprintf('{"from": "15551230001", "id": "%s", "timestamp": "%d", "type": "%s", "%s": {}}', $id, $time // time(), $type, $type);
+	return sprintf('{"from": "15551230001", "id": "%s", "timestamp": "%d", "type": "%s", "%s": {}}', $id, $time // $now, $type, $type);
 }
 
 sub ingest

@@ -242,6 +242,16 @@ find_node()
 	[ -d /usr/share/nodejs/pg ] || lack node-pg
 }
 
+# -- Python, for the front that is written in it ------------------------------
+
+find_python()
+{
+	[ -x /usr/bin/python3 ] || lack python3
+	[ -d /usr/lib/python3/dist-packages/psycopg ] || lack python3-psycopg
+	[ -d /usr/lib/python3/dist-packages/psycopg_pool ] || lack python3-psycopg-pool
+	[ -d /usr/lib/python3/dist-packages/waitress ] || lack python3-waitress
+}
+
 # -- pg_bsd_indent -------------------------------------------------------------
 
 # From PostgreSQL 16 on, it comes with what extensions are built with
@@ -267,6 +277,7 @@ find_missing()
 	have nginx || [ -x /usr/sbin/nginx ] || lack nginx
 	find_postgresql
 	find_node
+	find_python
 	case ${1:-} in
 		style) find_indent ;;
 		static) have cppcheck || lack cppcheck ;;

@@ -132,7 +132,7 @@ sub start_graph
 
 	if ($options{tls})
 	{
-		$graph->{output} =~ /^control on (\d+)$/m;
+		slurp_file($graph->{log}) =~ /^control on (\d+)$/m;
 		$graph->{control} = $1;
 		$graph->{scheme} = 'https';
 	}
@@ -189,10 +189,15 @@ CONF
 	return $program;
 }
 
-# Start the HTTP front.  It connects as the given user.
+# Start an HTTP front of examples/.  It connects as the given user.
 sub start_front
 {
-	my ($node, $user) = @_;
+	my ($node, $user, $name, %env) = @_;
+	my %commands = (
+		express => [ 'node', "$ENV{WHATSAPP_FRONT}/server.js" ],
+		# (the one that Debian's modules are for)
+		python => [ '/usr/bin/python3', "$ENV{WHATSAPP_FRONT}/../python/front.py" ],
+	);
 
 	return start_program(
 		{
@@ -200,29 +205,30 @@ sub start_front
 			PGPORT => $node->port,
 			PGDATABASE => 'postgres',
 			PGUSER => $user,
-			PORT => 0
+			PORT => 0,
+			%env
 		},
-		'node', "$ENV{WHATSAPP_FRONT}/server.js");
+		@{ $commands{ $name // 'express' } });
 }
 
 # Start a program that says on which port it listens.
 sub start_program
 {
 	my ($env, @command) = @_;
-	my $program = { output => '', port => 0 };
+	my $dir = File::Temp->newdir;
+	my $program = { dir => $dir, log => "$dir/log", port => 0 };
 	local @ENV{ keys %$env } = values %$env;
 
+	# (not to pipes, as these become full if nobody reads them)
 	$program->{run} =
-	  IPC::Run::start(\@command, '<', \undef, '>', \$program->{output},
-		'2>', \$program->{errors});
+	  IPC::Run::start(\@command, '<', \undef, '>', $program->{log},
+		'2>', "$program->{log}.errors");
 	push @programs, $program;
 	wait_until(
 		"@command[0, 1] listens",
-		sub {
-			$program->{run}->pump_nb;
-			return $program->{output} =~ /^listening on (\d+)$/m;
-		}) or BAIL_OUT("it says: " . ($program->{errors} // 'nothing'));
-	$program->{output} =~ /^listening on (\d+)$/m;
+		sub { return slurp_file($program->{log}) =~ /^listening on (\d+)$/m })
+	  or BAIL_OUT('it says: ' . slurp_file("$program->{log}.errors"));
+	slurp_file($program->{log}) =~ /^listening on (\d+)$/m;
 	$program->{port} = $1;
 	return $program;
 }

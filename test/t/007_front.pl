@@ -15,8 +15,7 @@ my $http = HTTP::Tiny->new(timeout => 60);
 my $node = new_cluster('front', undef);
 add_number($node);
 $node->safe_psql('postgres',
-	'CREATE ROLE front LOGIN; GRANT USAGE ON SCHEMA whatsapp TO front; GRANT EXECUTE ON FUNCTION whatsapp.handle_webhook(text, text, text, bytea) TO front'
-);
+	"CREATE ROLE front LOGIN; SELECT whatsapp.grant_access('front', 'webhook')");
 my $front = start_front($node, 'front');
 my $url = "http://127.0.0.1:$front->{port}/webhook";
 my $graph = start_graph(webhook => $url);

@@ -36,6 +36,12 @@ class Refusal extends Error {
 	}
 }
 
+/* Makes room. */
+function forget(chunks) {
+	for (const chunk of chunks.splice(0))
+		bytes -= chunk.length;
+}
+
 /*
  * Reads the body into an array of chunks. What is too much is read, too, as who
  * sends it would not see the answer otherwise, but it is not kept.
@@ -51,7 +57,9 @@ function read(req, chunks) {
 				refusal ??= new Refusal(413, 'too large');
 			else if (bytes + chunk.length > MAX_BYTES)
 				refusal ??= new Refusal(503, 'too much at a time');
-			if (!refusal) {
+			if (refusal) {
+				forget(chunks);
+			} else {
 				bytes += chunk.length;
 				chunks.push(chunk);
 			}
@@ -118,7 +126,7 @@ async function handle(req, res, answer) {
 	} catch (error) {
 		answer = refuse(error, entry);
 	} finally {
-		bytes -= chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+		forget(chunks);
 	}
 	// null if there is nobody any more
 	entry.status = req.socket.destroyed ? null : answer.status;

@@ -1,23 +1,11 @@
--- For wrk, by bench/front.sh: posts the requests of a file, each thread its own
--- part of them.
-
-local threads = 0
-
-function setup(thread)
-	thread:set("number", threads)
-	threads = threads + 1
-end
+-- For wrk with one thread, by bench/front.sh: posts the requests of a file.
 
 function init(args)
-	local i = 0
 	requests = {}
 	for line in io.lines(args[1]) do
-		if i % tonumber(args[2]) == number then
-			local signature, body = line:match("^(.-)\t(.*)$")
-			requests[#requests + 1] = wrk.format("POST", "/webhook",
-				{ ["Content-Type"] = "application/json", ["X-Hub-Signature-256"] = signature }, body)
-		end
-		i = i + 1
+		local signature, body = line:match("^(.-)\t(.*)$")
+		requests[#requests + 1] = wrk.format("POST", "/webhook",
+			{ ["Content-Type"] = "application/json", ["X-Hub-Signature-256"] = signature }, body)
 	end
 	at = 0
 end

@@ -40,7 +40,7 @@ run()
 	psql -Xq -c 'TRUNCATE whatsapp.messages, whatsapp.correspondents, whatsapp.contact_sightings, whatsapp.webhooks, whatsapp.events,
 		tutorial.webhooks, tutorial.contacts, tutorial.messages, tutorial.statuses'
 	node "$here/front_requests.js" $(($3 * 10000)) secret "R$2$1" >"$dir/requests"
-	wrk -t 1 -c 64 -d "$3s" -s "$here/front.lua" "http://127.0.0.1:${ports[$1]}" -- "$dir/requests" 1 | sed -n "s/^RESULT/$1/p"
+	wrk -t 1 -c 64 -d "$3s" -s "$here/front.lua" "http://127.0.0.1:${ports[$1]}" -- "$dir/requests" | sed -n "s/^RESULT/$1/p"
 }
 
 start ours "$here/../examples/express/server.js"

@@ -93,14 +93,15 @@ def application(environ, start_response):
     """Answer one request."""
     began = time.monotonic()
     entry = {"method": environ["REQUEST_METHOD"], "path": environ.get("PATH_INFO", "")}
+    length = int(environ.get("CONTENT_LENGTH") or 0)
     content_type, text = "text/plain", None
     if entry["path"] != "/webhook":
         status = 404
-    elif int(environ.get("CONTENT_LENGTH") or 0) > MAX_BODY:
+    elif length > MAX_BODY:
         status = 413
     else:
         try:
-            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            body = environ["wsgi.input"].read(length)
             entry["bytes"] = len(body)
             status, content_type, text = pass_on(environ, body)
         except Exception as error:  # pylint: disable=broad-except

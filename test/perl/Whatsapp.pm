@@ -6,6 +6,7 @@ package Whatsapp;
 use strict;
 use warnings;
 
+use Digest::SHA qw(hmac_sha256_hex);
 use Exporter 'import';
 use HTTP::Tiny;
 use File::Temp;
@@ -22,7 +23,8 @@ our @EXPORT = qw(
   new_cluster configure add_number start_graph start_front start_nginx stop_program
   make_certificate free_port set_conf
   graph_post graph_get graph_url graph_requests wait_for_in_flight
-  fixture wait_until wait_for_state wait_for_sender sender_pid
+  fixture sign wait_until wait_for_state wait_for_sender sender_pid
+  wait_for_standby
   catalog differences
 );
 
@@ -91,6 +93,23 @@ sub set_conf
 			sub { $node->safe_psql('postgres', "SHOW $name") eq $value });
 	}
 	return;
+}
+
+# Test that commits come to wait for a standby.  It is the checkpointer that has
+# them wait, once it knows.
+sub wait_for_standby
+{
+	my ($node, $what, @conf) = @_;
+
+	set_conf($node, "synchronous_standby_names = '*'", @conf);
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	return ok(
+		wait_until(
+			'the standby is synchronous',
+			sub {
+				$node->safe_psql('postgres', 'SELECT sync_state FROM pg_stat_replication') eq 'sync';
+			}),
+		$what);
 }
 
 sub free_port
@@ -216,7 +235,7 @@ sub start_program
 {
 	my ($env, @command) = @_;
 	my $dir = File::Temp->newdir;
-	my $program = { dir => $dir, log => "$dir/log", port => 0 };
+	my $program = { dir => $dir, log => "$dir/log" };
 	local @ENV{ keys %$env } = values %$env;
 
 	# (not to pipes, as these become full if nobody reads them)
@@ -226,10 +245,8 @@ sub start_program
 	push @programs, $program;
 	wait_until(
 		"@command[0, 1] listens",
-		sub { return slurp_file($program->{log}) =~ /^listening on (\d+)$/m })
+		sub { return ($program->{port}) = slurp_file($program->{log}) =~ /^listening on (\d+)$/m })
 	  or BAIL_OUT('it says: ' . slurp_file("$program->{log}.errors"));
-	slurp_file($program->{log}) =~ /^listening on (\d+)$/m;
-	$program->{port} = $1;
 	return $program;
 }
 
@@ -321,6 +338,14 @@ sub fixture
 	my ($name) = @_;
 
 	return slurp_file("test/webhooks/$name.json");
+}
+
+# The header X-Hub-Signature-256 that Meta sends with a body.
+sub sign
+{
+	my ($body) = @_;
+
+	return 'sha256=' . hmac_sha256_hex($body, SECRET);
 }
 
 # All that the extension is made of, in lines; see test/catalog.sql.  Or what it

@@ -6,7 +6,6 @@ use warnings;
 
 use lib 'test/perl';
 use Whatsapp;
-use Digest::SHA qw(hmac_sha256_hex);
 use HTTP::Tiny;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -49,13 +48,6 @@ sub deliver
 			},
 			content => $body
 		})->{status};
-}
-
-sub sign
-{
-	my ($body) = @_;
-
-	return 'sha256=' . hmac_sha256_hex($body, SECRET);
 }
 
 my $text = fixture('text');

@@ -40,21 +40,13 @@ sub add_standby
 	return $standby;
 }
 
-# Start one that commits are to wait for.  It is the checkpointer that has them
-# wait, once it knows.
+# Start one that commits are to wait for.
 sub add_synchronous_standby
 {
 	my ($conf) = @_;
 	my $standby = add_standby();
 
-	set_conf($primary, "synchronous_standby_names = '*'", $conf);
-	$primary->safe_psql('postgres', 'CHECKPOINT');
-	ok( wait_until(
-			'the standby is synchronous',
-			sub {
-				$primary->safe_psql('postgres', 'SELECT sync_state FROM pg_stat_replication') eq 'sync';
-			}),
-		$standby->name . " is a synchronous standby, with $conf");
+	wait_for_standby($primary, $standby->name . " is a synchronous standby, with $conf", $conf);
 	return $standby;
 }
 

@@ -6,8 +6,6 @@ use warnings;
 
 use lib 'test/perl';
 use Whatsapp;
-use Digest::SHA qw(hmac_sha256_hex);
-use File::Temp;
 use HTTP::Tiny;
 use IO::Select;
 use IO::Socket::INET;
@@ -36,11 +34,6 @@ sub sql
 }
 
 # -- Meta ----------------------------------------------------------------------
-
-sub sign
-{
-	return 'sha256=' . hmac_sha256_hex($_[0], SECRET);
-}
 
 sub post
 {
@@ -126,6 +119,16 @@ sub is_filed
 
 # -- The front -----------------------------------------------------------------
 
+# Start one, and use it from now on
+sub use_front
+{
+	my ($name, %env) = @_;
+
+	$front = start_front($node, 'front', $name, %env);
+	$url = "http://127.0.0.1:$front->{port}/webhook";
+	return;
+}
+
 # The lines that it has written
 sub entries
 {
@@ -174,8 +177,7 @@ SQL
 
 foreach my $name (FRONTS)
 {
-	$front = start_front($node, 'front', $name);
-	$url = "http://127.0.0.1:$front->{port}/webhook";
+	use_front($name);
 
 	subtest "$name: the handshake" => sub {
 		my $query = 'hub.mode=subscribe&hub.verify_token=' . VERIFY_TOKEN . '&hub.challenge=';
@@ -373,8 +375,7 @@ foreach my $name (FRONTS)
 	subtest "$name: requests that do not come" => sub {
 		my $begun = "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
 
-		$front = start_front($node, 'front', $name, REQUEST_TIMEOUT => 2, STOP_TIMEOUT => 2);
-		$url = "http://127.0.0.1:$front->{port}/webhook";
+		use_front($name, REQUEST_TIMEOUT => 2, STOP_TIMEOUT => 2);
 		my @stuck = map { open_raw($_) } 'POST /webhook HT', $begun;
 		unlike(read_raw($_), qr/ (?:200|500) /, 'are waited for, but not for ever') foreach @stuck;
 
@@ -395,8 +396,7 @@ foreach my $name (FRONTS)
 }
 
 subtest 'express: there is a limit to what it keeps' => sub {
-	$front = start_front($node, 'front', 'express');
-	$url = "http://127.0.0.1:$front->{port}/webhook";
+	use_front('express');
 
 	# idle ones count for nothing, even if they announce much
 	my $head = "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: " . MAX_BODY . "\r\n\r\n";
@@ -455,17 +455,14 @@ $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
-set_conf($node, "synchronous_standby_names = '*'");
-sql('CHECKPOINT');
-ok(wait_until('the standby is synchronous', sub { sql('SELECT sync_state FROM pg_stat_replication') eq 'sync' }),
-	'there is a synchronous standby');
+wait_for_standby($node, 'there is a synchronous standby');
 lead_to($node);
 
 my (%urls, %meta);
 foreach my $name (FRONTS)
 {
-	$front = start_front($node, 'front', $name, PGHOST => $address, PGPORT => 5432);
-	$url = $urls{$name} = "http://127.0.0.1:$front->{port}/webhook";
+	use_front($name, PGHOST => $address, PGPORT => 5432);
+	$urls{$name} = $url;
 	is(post(fixture('text'))->{status}, 200, "$name: all is well");
 
 	# the pool has to be rid of connections to what is not the primary
@@ -481,10 +478,7 @@ foreach my $name (FRONTS)
 	$url = $urls{$name};
 	$meta{$name} = start_meta(count => COUNT, prefix => "wamid.$name.FAIL");
 }
-foreach my $name (FRONTS)
-{
-	wait_for_filed("wamid.$name.FAIL", 100);
-}
+wait_for_filed("wamid.$_.FAIL", 100) foreach FRONTS;
 $node->stop('immediate');
 $node = $standby;
 cmp_ok(filed("wamid.$_.FAIL"), '<', COUNT, "$_: in the midst of deliveries the standby takes over") foreach FRONTS;

@@ -1041,15 +1041,8 @@ COMMENT ON COLUMN whatsapp.webhooks.signed_for IS 'the numbers whose secret it w
 COMMENT ON COLUMN whatsapp.webhooks.received_at IS 'when it first came';
 
 CREATE FUNCTION whatsapp.status_rank(status text) RETURNS integer
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE status
-	WHEN 'accepted' THEN 0
-	WHEN 'sent' THEN 1
-	WHEN 'failed' THEN 2
-	WHEN 'delivered' THEN 3
-	WHEN 'read' THEN 4
-	WHEN 'played' THEN 5
-END;
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_status_rank';
 COMMENT ON FUNCTION whatsapp.status_rank(text) IS 'how far a status is; of several the farthest is that of the message, in whatever order they come. A message that has failed was not delivered, unless to another device of the recipient. NULL for what is no status of a message';
 
 CREATE FUNCTION whatsapp.is_placeholder(element jsonb) RETURNS boolean
@@ -1060,10 +1053,8 @@ RETURN coalesce(element ->> 'type' = 'media_placeholder'
 COMMENT ON FUNCTION whatsapp.is_placeholder(jsonb) IS 'whether a message only holds the place of one whose content is not there yet, and may come: types media_placeholder, and unsupported with error 131060';
 
 CREATE FUNCTION whatsapp.event_id(about text, at timestamptz, element jsonb) RETURNS bytea
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN sha256(convert_to(
-	coalesce(about, '') || ' ' || coalesce(extract(epoch FROM at)::text, '') || ' ' || element::text,
-	'UTF8'));
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_event_id';
 COMMENT ON FUNCTION whatsapp.event_id(text, timestamptz, jsonb) IS 'digest by which an event is known that comes again, from the account or number it is about, its time and what it says; Meta gives events no id';
 
 CREATE TYPE whatsapp.ingest_result AS (

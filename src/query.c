@@ -76,9 +76,14 @@ prepare(WaQuery *query)
 	if (query->plan != NULL)
 		return;
 
-	plan = SPI_prepare(query->sql, query->nargs, query->types);
+	/*
+	 * A plan for the values of one execution may look cheaper, and would then
+	 * be made again for each: that takes longer than most of ours run.
+	 */
+	plan = SPI_prepare_cursor(query->sql, query->nargs, query->types,
+							  CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
-		elog(ERROR, "SPI_prepare returned %s for %s",
+		elog(ERROR, "SPI_prepare_cursor returned %s for %s",
 			 SPI_result_code_string(SPI_result), query->sql);
 	SPI_keepplan(plan);
 	query->plan = plan;

@@ -456,6 +456,10 @@ typedef struct WaStore WaStore;
 
 /* in thread.c */
 
+/* in rank.c */
+
+/* in event.c */
+
 /* in sources.c */
 extern char *wa_secret_directory;
 

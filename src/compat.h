@@ -14,15 +14,6 @@
 #ifndef WHATSAPP_COMPAT_H
 #define WHATSAPP_COMPAT_H
 
-/* 16: the actions of a JSON parse return whether to go on */
-#if PG_VERSION_NUM >= 160000
-#define JsonActionResult	JsonParseErrorType
-#define JsonActionDone()	return JSON_SUCCESS
-#else
-#define JsonActionResult	void
-#define JsonActionDone()	return
-#endif
-
 /* 16: there is one function to ask for who owns what */
 #if PG_VERSION_NUM >= 160000
 #define owns_database(database) \
@@ -41,10 +32,10 @@
 /* 17: a lexing context may be given, to be filled in */
 #if PG_VERSION_NUM >= 170000
 #define make_lex_context(json, len) \
-	makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, true)
+	makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, false)
 #else
 #define make_lex_context(json, len) \
-	makeJsonLexContextCstringLen(json, len, PG_UTF8, true)
+	makeJsonLexContextCstringLen(json, len, PG_UTF8, false)
 #endif
 
 /* 17: a set of events belongs to a resource owner, no longer to a context */

@@ -62,6 +62,7 @@ typedef struct DocumentScan
 	bool		bad_characters;
 	bool		immodest_numbers;
 	bool		too_deep;
+	int64		nkeys;			/* if it is JSON */
 } DocumentScan;
 
 static DocumentScan scan_document(const char *bytes, size_t len);
@@ -75,8 +76,7 @@ static const char *describe_mending(const DocumentScan *scan);
 static char *mend_document(const char *bytes, size_t len, size_t *mended_len);
 static const char *mend_nested(StringInfo mended, const char *bytes,
 							   const char *end);
-static const char *check_document(char *bytes, size_t len, int64 *nkeys);
-static JsonActionResult check_key(void *arg, char *name, bool isnull);
+static const char *check_document(char *bytes, size_t len);
 static int64 count_keys(Jsonb *document);
 
 /*
@@ -89,7 +89,6 @@ wa_document_read(const char *bytes, size_t len, const char **remark)
 {
 	DocumentScan scan;
 	char	   *document;
-	int64		nkeys = 0;
 	Jsonb	   *result;
 
 	/* it is no part of JSON, but says nothing else than that this is UTF-8 */
@@ -103,7 +102,7 @@ wa_document_read(const char *bytes, size_t len, const char **remark)
 	scan = scan_document(bytes, len);
 	document = needs_mending(&scan) ? mend_document(bytes, len, &len) :
 		pnstrdup(bytes, len);
-	*remark = check_document(document, len, &nkeys);
+	*remark = check_document(document, len);
 	if (*remark != NULL)
 		return NULL;
 
@@ -111,7 +110,7 @@ wa_document_read(const char *bytes, size_t len, const char **remark)
 												CStringGetDatum(document)));
 	if (needs_mending(&scan))
 		*remark = describe_mending(&scan);
-	else if (count_keys(result) != nkeys)
+	else if (count_keys(result) != scan.nkeys)
 		*remark = "Some keys stood twice in one object, and the last was taken.";
 	return result;
 }
@@ -145,6 +144,8 @@ scan_document(const char *bytes, size_t len)
 		}
 		else if (*bytes == '"')
 			in_string = !in_string;
+		else if (!in_string && *bytes == ':')
+			scan.nkeys++;
 		else if (!in_string && (*bytes == '{' || *bytes == '['))
 			scan.too_deep |= ++depth > MAX_DEPTH;
 		else if (!in_string && (*bytes == '}' || *bytes == ']'))
@@ -389,34 +390,21 @@ mend_nested(StringInfo mended, const char *bytes, const char *end)
 }
 
 /*
- * Returns what is wrong with a document, or NULL, and how many keys it has.
+ * Returns what is wrong with a document, or NULL.  Of its strings only the
+ * form is looked at, as all else has been mended.
  */
 static const char *
-check_document(char *bytes, size_t len, int64 *nkeys)
+check_document(char *bytes, size_t len)
 {
 	JsonLexContext *lex = make_lex_context(bytes, len);
-	JsonSemAction actions = {0};
-	JsonParseErrorType result;
+	JsonParseErrorType result = pg_parse_json(lex, &nullSemAction);
 	const char *reason;
 
-	actions.semstate = nkeys;
-	actions.object_field_start = check_key;
-
-	result = pg_parse_json(lex, &actions);
 	if (result == JSON_SUCCESS)
 		return NULL;
 	reason = json_errdetail(result, lex);
 	return pnstrdup(reason, pg_mbcliplen(reason, strlen(reason),
 										 MAX_REASON_LEN));
-}
-
-static JsonActionResult
-check_key(void *arg, char *name, bool isnull)
-{
-	int64	   *nkeys = arg;
-
-	(*nkeys)++;
-	JsonActionDone();
 }
 
 static int64

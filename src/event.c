@@ -12,7 +12,6 @@
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -33,13 +32,12 @@ whatsapp_event_id(PG_FUNCTION_ARGS)
 {
 	StringInfoData said;
 	Jsonb	   *element;
-	char	   *bytes;
 
 	if (PG_ARGISNULL(2))
 		PG_RETURN_NULL();
 	element = PG_GETARG_JSONB_P(2);
 
-	/* SET_VARSIZE() makes a bytea of it */
+	/* in UTF-8, as the database is */
 	initStringInfo(&said);
 	appendStringInfoSpaces(&said, VARHDRSZ);
 	if (!PG_ARGISNULL(0))
@@ -58,13 +56,6 @@ whatsapp_event_id(PG_FUNCTION_ARGS)
 	appendStringInfoChar(&said, ' ');
 	JsonbToCString(&said, &element->root, VARSIZE(element));
 
-	bytes = pg_server_to_any(said.data + VARHDRSZ, said.len - VARHDRSZ,
-							 PG_UTF8);
-	if (bytes != said.data + VARHDRSZ)
-	{
-		said.len = VARHDRSZ;
-		appendStringInfoString(&said, bytes);
-	}
 	SET_VARSIZE(said.data, said.len);
 	PG_RETURN_DATUM(DirectFunctionCall1(sha256_bytea,
 										PointerGetDatum(said.data)));

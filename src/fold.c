@@ -66,14 +66,7 @@ wa_fold(const WaTable *table, const WaRows *rows)
 
 		CHECK_FOR_INTERRUPTS();
 		if (i == 0 || compare_keys(&order[i - 1], &order[i], &state) != 0)
-		{
-			int			new = wa_rows_add(&folded, ncolumns, rows->sources[r]);
-
-			memcpy(&folded.values[new * ncolumns], &rows->values[r * ncolumns],
-				   sizeof(Datum) * ncolumns);
-			memcpy(&folded.nulls[new * ncolumns], &rows->nulls[r * ncolumns],
-				   sizeof(bool) * ncolumns);
-		}
+			wa_rows_copy(&folded, ncolumns, rows, r);
 		else
 			fold_row(&state, &folded.values[(folded.nrows - 1) * ncolumns],
 					 &folded.nulls[(folded.nrows - 1) * ncolumns], r);

@@ -25,6 +25,7 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "whatsapp.h"
 
@@ -61,6 +62,20 @@ static WaQuery select_alike = {
 	.read_only = true,
 };
 
+/* A secret that webhooks may be signed with */
+typedef struct Secret
+{
+	const char *value;
+	char	   *number;			/* that it is of, or NULL for all */
+	char	   *waba;			/* the account of that, if it is known */
+} Secret;
+
+struct WaSecrets
+{
+	int			nsecrets;
+	Secret		secrets[FLEXIBLE_ARRAY_MEMBER];
+};
+
 struct WaSigner
 {
 	bool		signs_for_all;
@@ -77,38 +92,60 @@ static void find_others(WaSigner *signer);
 static bool is_listed(const List *names, const char *name);
 
 /*
+ * Find the secrets that webhooks may be signed with now.
+ */
+WaSecrets *
+wa_find_secrets(void)
+{
+	uint64		nfetched = fetch_secrets("app_secret");
+	WaSecrets  *secrets = palloc(offsetof(WaSecrets, secrets) +
+								 sizeof(Secret) * nfetched);
+	SPITupleTable *fetched = SPI_tuptable;
+
+	secrets->nsecrets = 0;
+	for (uint64 i = 0; i < nfetched; i++)
+	{
+		Secret	   *secret = &secrets->secrets[secrets->nsecrets];
+		const char *value = fetched_secret(i);
+
+		if (value == NULL)
+			continue;
+
+		/* that of a file is as long there as the file is as it is */
+		secret->value = pstrdup(value);
+		secret->number = SPI_getvalue(fetched->vals[i], fetched->tupdesc, 4);
+		secret->waba = SPI_getvalue(fetched->vals[i], fetched->tupdesc, 5);
+		secrets->nsecrets++;
+	}
+	SPI_freetuptable(fetched);
+	return secrets;
+}
+
+/*
  * Who has signed the body?  NULL if that was not the app of anybody here.
  */
 WaSigner *
-wa_find_signer(const char *body, size_t len, const char *signature)
+wa_find_signer(const WaSecrets *secrets, const char *body, size_t len,
+			   const char *signature)
 {
-	uint64		nsecrets = fetch_secrets("app_secret");
 	WaSigner   *signer = palloc0(sizeof(WaSigner));
 	bool		is_signed = false;
-	int			ncompared = 0;
 
-	for (uint64 i = 0; i < nsecrets; i++)
+	for (int i = 0; i < secrets->nsecrets; i++)
 	{
-		const char *secret = fetched_secret(i);
-		bool		matches;
-		char	   *number;
-		char	   *waba;
+		const Secret *secret = &secrets->secrets[i];
+		bool		matches = wa_signature_matches(body, len, signature,
+												   secret->value);
 
-		if (secret == NULL)
-			continue;
-		matches = wa_signature_matches(body, len, signature, secret);
-		ncompared++;
-		number = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 4);
-		waba = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 5);
 		is_signed |= matches;
-		if (matches && number == NULL)
+		if (matches && secret->number == NULL)
 			signer->signs_for_all = true;
-		if (matches && number != NULL)
-			signer->numbers = lappend(signer->numbers, number);
-		if (matches && waba != NULL)
-			signer->wabas = lappend(signer->wabas, waba);
+		if (matches && secret->number != NULL)
+			signer->numbers = lappend(signer->numbers, secret->number);
+		if (matches && secret->waba != NULL)
+			signer->wabas = lappend(signer->wabas, secret->waba);
 	}
-	elog(DEBUG5, "compared a signature with %d secrets", ncompared);
+	elog(DEBUG5, "compared a signature with %d secrets", secrets->nsecrets);
 	return is_signed ? signer : NULL;
 }
 
@@ -242,9 +279,13 @@ fetched_secret(uint64 i)
 static void
 find_others(WaSigner *signer)
 {
+	MemoryContext oldcontext;
+
 	if (signer->others_are_known)
 		return;
 
+	/* this is as long known as the signer is */
+	oldcontext = MemoryContextSwitchTo(GetMemoryChunkContext(signer));
 	wa_execute(&select_numbers, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -263,6 +304,7 @@ find_others(WaSigner *signer)
 			signer->wabas = lappend(signer->wabas, waba);
 	}
 	SPI_freetuptable(SPI_tuptable);
+	MemoryContextSwitchTo(oldcontext);
 	signer->others_are_known = true;
 }
 

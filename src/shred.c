@@ -88,6 +88,14 @@ typedef struct ShredState
 								 * object is in no row */
 } ShredState;
 
+/* What a value is as one of the types, for all columns that it feeds */
+typedef struct Conversion
+{
+	bool		is_done;
+	bool		is_possible;
+	Datum		datum;
+} Conversion;
+
 static void add_table(WaShredder *shredder, int t, const char *path);
 static void add_target(WaShredder *shredder, int table, int i, WaNode *row);
 static bool is_fed_already(const WaNode *node, const WaNode *scope, int table,
@@ -104,9 +112,12 @@ static void shred_value(ShredState *state, const WaNode *node,
 						JsonbValue *value);
 static bool is_understood(const WaNode *node, const JsonbValue *value);
 static bool hold_value(ShredState *state, const WaTarget *target,
-					   const JsonbValue *value, int receipt);
+					   const JsonbValue *value, Conversion *conversions,
+					   int receipt);
 static bool is_better(WaType type, Datum value, Datum held);
 static int	new_receipt(ShredState *state);
+static bool convert_once(WaType type, const JsonbValue *value,
+						 Conversion *conversions, Datum *datum);
 static bool convert_value(WaType type, const JsonbValue *value, Datum *datum);
 static bool convert_number(const char *str, WaType type, Datum *datum);
 static void give_values(ShredState *state, const WaNode *node,
@@ -283,6 +294,15 @@ shred_object(ShredState *state, const WaNode *node, JsonbValue *object)
 	int			first_receipt = state->nreceipts;
 	JsonbContainer *outer_kept = state->kept;
 	bool		outer_unfiled = state->unfiled;
+	Conversion	conversions[WA_NTYPES] = {0};
+
+	/* most objects make nothing, and nothing is given at their end */
+	if (node->tables == 0 && node->fed == NULL && node->given == NULL &&
+		!node->keeps)
+	{
+		shred_members(state, node, object->val.binary.data);
+		return;
+	}
 
 	for (int t = 0; t < state->shredder->ntables; t++)
 		first_row[t] = state->rows[t].nrows;
@@ -298,7 +318,7 @@ shred_object(ShredState *state, const WaNode *node, JsonbValue *object)
 		state->unfiled = true;
 
 	for (WaTarget *target = node->fed; target; target = target->next_fed)
-		hold_value(state, target, object, -1);
+		hold_value(state, target, object, conversions, -1);
 	shred_members(state, node, object->val.binary.data);
 	give_values(state, node, first_row);
 	drop_hopeless_rows(state, node, first_row);
@@ -398,6 +418,7 @@ shred_value(ShredState *state, const WaNode *node, JsonbValue *value)
 {
 	bool		taken;
 	int			receipt;
+	Conversion	conversions[WA_NTYPES] = {0};
 
 	if (value->type == jbvNull)
 		return;
@@ -415,7 +436,7 @@ shred_value(ShredState *state, const WaNode *node, JsonbValue *value)
 		/* a column may want a list as it is, but a row's object is one of it */
 		for (WaTarget *target = node->fed; target; target = target->next_fed)
 			if (target->type == WA_JSON && node->tables == 0)
-				hold_value(state, target, value, -1);
+				hold_value(state, target, value, conversions, -1);
 		while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 			if (token == WJB_ELEM)
 				shred_value(state, node, &element);
@@ -434,7 +455,7 @@ shred_value(ShredState *state, const WaNode *node, JsonbValue *value)
 		new_receipt(state);
 	for (WaTarget *target = node->fed; target; target = target->next_fed)
 		if (node->tables == 0)
-			taken |= hold_value(state, target, value, receipt);
+			taken |= hold_value(state, target, value, conversions, receipt);
 	if (!taken && !state->kept)
 		state->unfiled = true;
 }
@@ -466,7 +487,7 @@ is_understood(const WaNode *node, const JsonbValue *value)
  */
 static bool
 hold_value(ShredState *state, const WaTarget *target,
-		   const JsonbValue *value, int receipt)
+		   const JsonbValue *value, Conversion *conversions, int receipt)
 {
 	Datum		datum;
 
@@ -474,7 +495,7 @@ hold_value(ShredState *state, const WaTarget *target,
 	if (state->held[target->slot] && target->type != WA_TIME &&
 		target->type != WA_FIRST_TIME)
 		return false;
-	if (!convert_value(target->type, value, &datum))
+	if (!convert_once(target->type, value, conversions, &datum))
 		return false;
 
 	if (state->held[target->slot] &&
@@ -518,6 +539,24 @@ new_receipt(ShredState *state)
 	}
 	state->received[state->nreceipts] = false;
 	return state->nreceipts++;
+}
+
+/*
+ * Convert a value as convert_value() does, unless that has been done: a
+ * number's id feeds a column of nearly every table.
+ */
+static bool
+convert_once(WaType type, const JsonbValue *value, Conversion *conversions,
+			 Datum *datum)
+{
+	Conversion *conversion = &conversions[type];
+
+	if (!conversion->is_done)
+		conversion->is_possible = convert_value(type, value,
+												&conversion->datum);
+	conversion->is_done = true;
+	*datum = conversion->datum;
+	return conversion->is_possible;
 }
 
 /*
@@ -845,6 +884,21 @@ wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source)
 	memset(&rows->nulls[rows->nrows * ncolumns], true, ncolumns);
 	rows->sources[rows->nrows] = source;
 	return rows->nrows++;
+}
+
+/*
+ * Add a copy of row r of others of the same table.  Returns its number.
+ */
+int
+wa_rows_copy(WaRows *rows, int ncolumns, const WaRows *others, int r)
+{
+	int			new = wa_rows_add(rows, ncolumns, others->sources[r]);
+
+	memcpy(&rows->values[new * ncolumns], &others->values[r * ncolumns],
+		   sizeof(Datum) * ncolumns);
+	memcpy(&rows->nulls[new * ncolumns], &others->nulls[r * ncolumns],
+		   sizeof(bool) * ncolumns);
+	return new;
 }
 
 /*

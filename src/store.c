@@ -5,8 +5,10 @@
  *
  * The INSERT for a table is written from the same WaTable that says how its
  * rows are made, and is planned once in the life of a backend.  There is one
- * for a single row, as most webhooks have, and one for any number of rows,
- * which come as arrays; and the same again for when rows are to be returned.
+ * for a single row, as most webhooks have, whose columns are its parameters;
+ * and one for any number of rows, which are to it like a table that is there
+ * only meanwhile, as the transition tables of a trigger are.  And there are the
+ * same again for when rows are to be returned.
  *
  * Of several rows with one key only the best is taken, or what they are
  * together, so that no row of a table is touched twice.  Keys go in order, so
@@ -38,11 +40,12 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/queryenvironment.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "whatsapp.h"
 
@@ -54,10 +57,9 @@ typedef struct StoreForm
 {
 	bool		one;
 	bool		returning;
-	bool		numbered;		/* rows have their place, from 1, as "ord" */
 } StoreForm;
 
-/* The queries for a table, [one][returning]; their sql is NULL until needed */
+/* The queries for a table, [one], and [returning]; their sql is NULL until needed */
 typedef struct StoreTable
 {
 	/* columns, without those that are listed again with another path */
@@ -66,9 +68,16 @@ typedef struct StoreTable
 
 	WaQuery		insert[2][2];
 	WaQuery		settle[2][2];
-	WaQuery		order;			/* of rows, as they are stored */
+	WaQuery		order[2];		/* of rows, as they are stored */
 	WaQuery		look;			/* for a row, by its key */
 } StoreTable;
+
+/* A row that comes in, to be found by its key */
+typedef struct StoreMark
+{
+	const char *key;
+	int			row;
+} StoreMark;
 
 /* A row that a hook is to be called for */
 typedef struct StoreCall
@@ -90,6 +99,22 @@ struct WaStore
 	StoreTable	queries[FLEXIBLE_ARRAY_MEMBER];
 };
 
+/* Rows that are to be stored */
+typedef struct StoreInput
+{
+	int			nrows;
+
+	/* if it is one, its columns */
+	Datum		values[WA_MAX_PARAMS];
+	char		nulls[WA_MAX_PARAMS];
+
+	/* else all of them; SPI may see this after an error, until it is left */
+	EphemeralNamedRelation relation;
+} StoreInput;
+
+/* What these are called in our statements */
+#define INPUT_NAME	"whatsapp_input"
+
 /*
  * What each WaType is, to SQL; in the order of the enum.
  */
@@ -97,41 +122,39 @@ static const struct
 {
 	const char *name;
 	Oid			type;
-	Oid			array_type;
-	int16		len;
-	bool		by_value;
-	char		align;
 }			sql_types[] =
 
 {
-	[WA_TEXT] = {"text", TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
-	[WA_INT] = {"int4", INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
-	[WA_TIME] = {"timestamptz", TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8,
-	FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
-	[WA_FIRST_TIME] = {"timestamptz", TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8,
-	FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
-	[WA_BOOL] = {"bool", BOOLOID, BOOLARRAYOID, 1, true, TYPALIGN_CHAR},
-	[WA_JSON] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
-	[WA_EMBEDDED] = {"jsonb", JSONBOID, JSONBARRAYOID, -1, false,
-	TYPALIGN_INT},
+	[WA_TEXT] = {"text", TEXTOID},
+	[WA_INT] = {"int4", INT4OID},
+	[WA_TIME] = {"timestamptz", TIMESTAMPTZOID},
+	[WA_FIRST_TIME] = {"timestamptz", TIMESTAMPTZOID},
+	[WA_BOOL] = {"bool", BOOLOID},
+	[WA_JSON] = {"jsonb", JSONBOID},
+	[WA_EMBEDDED] = {"jsonb", JSONBOID},
 	[WA_PLACE] = {NULL},		/* is not stored */
 };
 
-static List *store_one(WaStore *store, int t, const WaRows *rows,
-					   uint64 *nstored, List *calls);
-static List *store_many(WaStore *store, int t, const WaRows *rows,
-						uint64 *nstored, List *calls);
-static List *store_with(WaStore *store, int t, bool one, int nrows,
-						Datum *values, const char *nulls, uint64 *nstored,
-						List *calls);
+static List *store_input(WaStore *store, int t, StoreInput *input,
+						 uint64 *nstored, bool *marks, List *calls);
+static void mark_returned(WaStore *store, int t, StoreInput *input,
+						  bool *marks);
+static int	compare_marks(const void *a, const void *b);
+static char *key_words(HeapTuple tuple, TupleDesc desc, int nkeys);
+static void place_rows(WaStore *store, int t, StoreInput *input);
+static int	placed_row(HeapTuple tuple, TupleDesc desc);
 static bool is_awaited(const char *hook);
 static void count_new(const WaTable *table, const StoreTable *queries,
-					  const Datum *values, const char *nulls);
+					  const StoreInput *input);
 static void count_returned(const WaTable *table);
 static void count_row(const WaTable *table, const char *label, bool is_known,
 					  TimestampTz happened);
-static void make_arrays(WaStore *store, int t, const WaRows *rows,
-						Datum *arrays);
+static void make_input(WaStore *store, int t, const WaRows *rows,
+					   StoreInput *input);
+static void release_input(StoreInput *input);
+static void collect_rows(const StoreTable *queries, const WaTable *table,
+						 const WaRows *rows, StoreInput *input);
+static void execute(WaQuery *query, StoreInput *input);
 static List *append_calls(List *calls, int t, const WaTable *table);
 static void call_hooks(WaStore *store, List *calls);
 static int	compare_calls_by_words(const ListCell *a, const ListCell *b);
@@ -142,7 +165,6 @@ static void prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 						  WaQuery *query,
 						  char *(*write) (const WaTable *table,
 										  StoreForm form));
-static Datum column_array(const WaTable *table, const WaRows *rows, int i);
 static char *write_insert(const WaTable *table, StoreForm form);
 static char *write_settle(const WaTable *table, StoreForm form);
 static char *write_order(const WaTable *table, StoreForm form);
@@ -191,93 +213,168 @@ wa_store_create(const WaTable *tables, int ntables)
 /*
  * Put the rows of all tables where they belong, and set nstored[] to how many
  * of each were new, or changed something.
+ *
+ * Which of them these were is told by marks[][], unless that is NULL, or is
+ * so for a table.  Of rows with one key it is the first.  It must be all
+ * false before; and it cannot be told of tables whose rows are folded.
  */
 void
-wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored)
+wa_store_rows(WaStore *store, const WaRows *rows, uint64 *nstored,
+			  bool *const *marks)
 {
 	List	   *calls = NIL;
 
 	for (int t = 0; t < store->ntables; t++)
 	{
 		WaRows		folded = rows[t];
+		StoreInput	input;
 
 		nstored[t] = 0;
+		if (folded.nrows == 0)
+			continue;
 		if (folded.nrows > 1 && store->tables[t].folds)
 			folded = wa_fold(&store->tables[t], &rows[t]);
-		if (folded.nrows == 1)
-			calls = store_one(store, t, &folded, &nstored[t], calls);
-		else if (folded.nrows > 1)
-			calls = store_many(store, t, &folded, &nstored[t], calls);
+		make_input(store, t, &folded, &input);
+		calls = store_input(store, t, &input, &nstored[t],
+							marks ? marks[t] : NULL, calls);
+		release_input(&input);
 	}
 	if (calls != NIL)
 		call_hooks(store, calls);
 }
 
-static List *
-store_one(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
-		  List *calls)
-{
-	const StoreTable *queries = &store->queries[t];
-	Datum		values[WA_MAX_PARAMS];
-	char		nulls[WA_MAX_PARAMS];
-
-	for (int i = 0; i < queries->nparams; i++)
-	{
-		values[i] = rows->values[queries->params[i]];
-		nulls[i] = rows->nulls[queries->params[i]] ? 'n' : ' ';
-	}
-	return store_with(store, t, true, 1, values, nulls, nstored, calls);
-}
-
-static List *
-store_many(WaStore *store, int t, const WaRows *rows, uint64 *nstored,
-		   List *calls)
-{
-	Datum		arrays[WA_MAX_PARAMS];
-
-	make_arrays(store, t, rows, arrays);
-	return store_with(store, t, false, rows->nrows, arrays, NULL, nstored,
-					  calls);
-}
-
 /*
- * Store what is given as parameters: insert it, and settle what could not be.
- * Returns the list of hooks to call, with what is to be called now.
+ * Store what comes in: insert it, and settle what could not be.  Returns the
+ * list of hooks to call, with what is to be called now.
  */
 static List *
-store_with(WaStore *store, int t, bool one, int nrows, Datum *values,
-		   const char *nulls, uint64 *nstored, List *calls)
+store_input(WaStore *store, int t, StoreInput *input, uint64 *nstored,
+			bool *marks, List *calls)
 {
 	const WaTable *table = &store->tables[t];
 	StoreTable *queries = &store->queries[t];
+	bool		one = input->nrows == 1;
 	StoreForm	form = {.one = one};
 	WaQuery    *query;
 
 	/* of several rows it has to be said which are new, to count them */
-	form.returning = is_awaited(table->hook) || (table->label && !one);
+	form.returning = is_awaited(table->hook) ||
+		(!one && (table->label || marks));
 	query = &queries->insert[one][form.returning];
 	prepare_query(store, table, form, query, write_insert);
-	wa_execute(query, values, nulls);
+	execute(query, input);
 	*nstored = SPI_processed;
 	if (table->label && form.returning)
 		count_returned(table);
 	else if (table->label && *nstored > 0)
-		count_new(table, queries, values, nulls);
+		count_new(table, queries, input);
 	if (is_awaited(table->hook))
 		calls = append_calls(calls, t, table);
+	if (marks)
+		mark_returned(store, t, input, marks);
 
-	if (*nstored < nrows && table->keeps_losers)
+	if (*nstored < input->nrows && table->keeps_losers)
 	{
 		form.returning = is_awaited(table->hook) ||
-			is_awaited(table->content_hook);
+			is_awaited(table->content_hook) || (!one && marks);
 		query = &queries->settle[one][form.returning];
 		prepare_query(store, table, form, query, write_settle);
-		wa_execute(query, values, nulls);
+		execute(query, input);
 		*nstored += SPI_processed;
 		if (form.returning)
 			calls = append_calls(calls, t, table);
+		if (marks)
+			mark_returned(store, t, input, marks);
 	}
 	return calls;
+}
+
+/*
+ * Mark the rows that a query has stored: of those with the key of a row that it
+ * has returned, the first that is not marked yet.
+ */
+static void
+mark_returned(WaStore *store, int t, StoreInput *input, bool *marks)
+{
+	const WaTable *table = &store->tables[t];
+	uint64		nreturned = SPI_processed;
+	SPITupleTable *returned = SPI_tuptable;
+	int			nkeys = count_names(table->key);
+	StoreMark  *rows;
+	uint64		nplaced;
+
+	if (nreturned == 0)
+		return;
+	if (nreturned == input->nrows)
+	{
+		memset(marks, true, sizeof(bool) * input->nrows);
+		return;
+	}
+
+	/* parts of the key may be computed by the query */
+	place_rows(store, t, input);
+	nplaced = SPI_processed;
+	rows = palloc(sizeof(StoreMark) * nplaced);
+	for (uint64 i = 0; i < nplaced; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+
+		rows[i].row = placed_row(tuple, SPI_tuptable->tupdesc);
+		rows[i].key = key_words(tuple, SPI_tuptable->tupdesc, nkeys);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	qsort(rows, nplaced, sizeof(StoreMark), compare_marks);
+
+	for (uint64 i = 0; i < nreturned; i++)
+	{
+		const char *key = key_words(returned->vals[i], returned->tupdesc,
+									nkeys);
+		uint64		low = 0;
+		uint64		high = nplaced;
+
+		while (low < high)
+		{
+			uint64		middle = low + (high - low) / 2;
+
+			if (strcmp(rows[middle].key, key) < 0)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		while (low < nplaced && marks[rows[low].row])
+			low++;
+		if (low < nplaced && strcmp(rows[low].key, key) == 0)
+			marks[rows[low].row] = true;
+	}
+}
+
+static int
+compare_marks(const void *a, const void *b)
+{
+	const StoreMark *x = a;
+	const StoreMark *y = b;
+	int			order = strcmp(x->key, y->key);
+
+	return order ? order : x->row - y->row;
+}
+
+/*
+ * The key of a row that a query has returned, after one other column, as text
+ * that no other key has.
+ */
+static char *
+key_words(HeapTuple tuple, TupleDesc desc, int nkeys)
+{
+	StringInfoData words;
+
+	initStringInfo(&words);
+	for (int k = 0; k < nkeys; k++)
+	{
+		const char *word = SPI_getvalue(tuple, desc, k + 2);
+
+		appendStringInfo(&words, " %zu:%s", strlen(word), word);
+	}
+	return words.data;
 }
 
 /*
@@ -293,8 +390,8 @@ is_awaited(const char *hook)
  * Count the row that was given as parameters.
  */
 static void
-count_new(const WaTable *table, const StoreTable *queries, const Datum *values,
-		  const char *nulls)
+count_new(const WaTable *table, const StoreTable *queries,
+		  const StoreInput *input)
 {
 	const char *label = NULL;
 	bool		is_known = false;
@@ -304,14 +401,14 @@ count_new(const WaTable *table, const StoreTable *queries, const Datum *values,
 	{
 		const char *name = table->columns[queries->params[i]].name;
 
-		if (nulls[i] == 'n')
+		if (input->nulls[i] == 'n')
 			continue;
 		if (strcmp(name, table->label) == 0)
-			label = TextDatumGetCString(values[i]);
+			label = TextDatumGetCString(input->values[i]);
 		else if (table->happened && strcmp(name, table->happened) == 0)
 		{
 			is_known = true;
-			happened = DatumGetTimestampTz(values[i]);
+			happened = DatumGetTimestampTz(input->values[i]);
 		}
 	}
 	count_row(table, label, is_known, happened);
@@ -359,25 +456,42 @@ count_row(const WaTable *table, const char *label, bool is_known,
 void
 wa_store_rank(WaStore *store, int t, const WaRows *rows, int *ranks)
 {
-	WaQuery    *query = &store->queries[t].order;
-	StoreForm	form = {.numbered = true};
-	Datum		arrays[WA_MAX_PARAMS];
+	StoreInput	input;
 
 	for (int r = 0; r < rows->nrows; r++)
 		ranks[r] = -1;
 
-	make_arrays(store, t, rows, arrays);
-	prepare_query(store, &store->tables[t], form, query, write_order);
-	wa_execute(query, arrays, NULL);
+	make_input(store, t, rows, &input);
+	place_rows(store, t, &input);
 	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Datum		ord = SPI_getbinval(SPI_tuptable->vals[i],
-										SPI_tuptable->tupdesc, 1, &isnull);
-
-		ranks[DatumGetInt64(ord) - 1] = i;
-	}
+		ranks[placed_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc)] = i;
 	SPI_freetuptable(SPI_tuptable);
+	release_input(&input);
+}
+
+/*
+ * Fetch the places of rows, in the order in which they are stored, and their
+ * keys.
+ */
+static void
+place_rows(WaStore *store, int t, StoreInput *input)
+{
+	StoreForm	form = {.one = input->nrows == 1};
+	WaQuery    *query = &store->queries[t].order[form.one];
+
+	prepare_query(store, &store->tables[t], form, query, write_order);
+	execute(query, input);
+}
+
+/*
+ * Which row is it that place_rows() has fetched?
+ */
+static int
+placed_row(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
 }
 
 /*
@@ -406,16 +520,14 @@ append_calls(List *calls, int t, const WaTable *table)
 		call->hook = hook;
 		call->ord = list_length(calls);
 		call->nkeys = count_names(table->key);
-		call->words = hook;
+		call->words = psprintf("%s%s", hook,
+							   key_words(tuple, desc, call->nkeys));
 		for (int k = 0; k < call->nkeys; k++)
 		{
-			const char *word = SPI_getvalue(tuple, desc, k + 2);
 			bool		isnull;
 
 			call->keys[k] = SPI_getbinval(tuple, desc, k + 2, &isnull);
 			call->types[k] = SPI_gettypeid(desc, k + 2);
-			call->words = psprintf("%s %zu:%s", call->words, strlen(word),
-								   word);
 		}
 		calls = lappend(calls, call);
 	}
@@ -547,15 +659,10 @@ prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 	if (query->sql != NULL)
 		return;
 	query->nargs = 0;
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		WaType		type = table->columns[i].type;
-
-		if (is_listed_before(table, i))
-			continue;
-		query->types[query->nargs++] = form.one ? sql_types[type].type :
-			sql_types[type].array_type;
-	}
+	for (int i = 0; form.one && i < table->ncolumns; i++)
+		if (!is_listed_before(table, i))
+			query->types[query->nargs++] =
+				sql_types[table->columns[i].type].type;
 
 	oldcontext = MemoryContextSwitchTo(store->context);
 	query->sql = write(table, form);
@@ -563,40 +670,100 @@ prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 }
 
 /*
- * The columns of all rows, as the arrays that are parameters.
+ * Make rows of a table ready to be stored.
  */
 static void
-make_arrays(WaStore *store, int t, const WaRows *rows, Datum *arrays)
+make_input(WaStore *store, int t, const WaRows *rows, StoreInput *input)
 {
 	const StoreTable *queries = &store->queries[t];
 
+	input->nrows = rows->nrows;
+	if (rows->nrows > 1)
+	{
+		collect_rows(queries, &store->tables[t], rows, input);
+		return;
+	}
 	for (int i = 0; i < queries->nparams; i++)
-		arrays[i] = column_array(&store->tables[t], rows, queries->params[i]);
+	{
+		input->values[i] = rows->values[queries->params[i]];
+		input->nulls[i] = rows->nulls[queries->params[i]] ? 'n' : ' ';
+	}
 }
 
 /*
- * One column of all rows, as an array.
+ * Collect them in a relation, each with its number.
  */
-static Datum
-column_array(const WaTable *table, const WaRows *rows, int i)
+static void
+collect_rows(const StoreTable *queries, const WaTable *table,
+			 const WaRows *rows, StoreInput *input)
 {
-	WaType		type = table->columns[i].type;
-	Datum	   *values = palloc(sizeof(Datum) * rows->nrows);
-	bool	   *nulls = palloc(sizeof(bool) * rows->nrows);
-	int			dims[] = {rows->nrows};
-	int			lower_bounds[] = {1};
+	int			nparams = queries->nparams;
+	TupleDesc	desc = CreateTemplateTupleDesc(nparams + 1);
+	Tuplestorestate *tuples = tuplestore_begin_heap(false, false, work_mem);
+
+	for (int i = 0; i < nparams; i++)
+	{
+		const WaColumn *column = &table->columns[queries->params[i]];
+
+		TupleDescInitEntry(desc, i + 1, column->name,
+						   sql_types[column->type].type, -1, 0);
+	}
+	TupleDescInitEntry(desc, nparams + 1, "ord", INT8OID, -1, 0);
 
 	for (int r = 0; r < rows->nrows; r++)
 	{
-		values[r] = rows->values[r * table->ncolumns + i];
-		nulls[r] = rows->nulls[r * table->ncolumns + i];
+		Datum		values[WA_MAX_PARAMS + 1];
+		bool		nulls[WA_MAX_PARAMS + 1];
+
+		for (int i = 0; i < nparams; i++)
+		{
+			int			place = r * table->ncolumns + queries->params[i];
+
+			values[i] = rows->values[place];
+			nulls[i] = rows->nulls[place];
+		}
+		values[nparams] = Int64GetDatum(r);
+		nulls[nparams] = false;
+		tuplestore_putvalues(tuples, desc, values, nulls);
 	}
-	return PointerGetDatum(construct_md_array(values, nulls, 1, dims,
-											  lower_bounds,
-											  sql_types[type].type,
-											  sql_types[type].len,
-											  sql_types[type].by_value,
-											  sql_types[type].align));
+
+	input->relation = palloc0(sizeof(EphemeralNamedRelationData));
+	input->relation->md.name = INPUT_NAME;
+	input->relation->md.tupdesc = desc;
+	input->relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	input->relation->md.enrtuples = rows->nrows;
+	input->relation->reldata = tuples;
+}
+
+static void
+release_input(StoreInput *input)
+{
+	if (input->nrows > 1)
+		tuplestore_end(input->relation->reldata);
+}
+
+/*
+ * Execute a query with what comes in.
+ */
+static void
+execute(WaQuery *query, StoreInput *input)
+{
+	int			result;
+
+	if (input->nrows == 1)
+	{
+		wa_execute(query, input->values, input->nulls);
+		return;
+	}
+
+	/* an error may have left another behind */
+	SPI_unregister_relation(INPUT_NAME);
+	result = SPI_register_relation(input->relation);
+	if (result < 0)
+		elog(ERROR, "SPI_register_relation returned %s",
+			 SPI_result_code_string(result));
+	wa_execute(query, NULL, NULL);
+	SPI_unregister_relation(INPUT_NAME);
 }
 
 /*
@@ -711,7 +878,7 @@ write_settle(const WaTable *table, StoreForm form)
 
 /*
  * Write the query that tells in which order write_insert() has its rows, by
- * their places.
+ * their places, and what their keys are.
  */
 static char *
 write_order(const WaTable *table, StoreForm form)
@@ -719,7 +886,9 @@ write_order(const WaTable *table, StoreForm form)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT k.ord FROM (SELECT ");
+	appendStringInfoString(&sql, "SELECT k.ord, ");
+	append_key(&sql, table, "k.");
+	appendStringInfoString(&sql, " FROM (SELECT ");
 	append_values(&sql, table);
 	appendStringInfoString(&sql, ", r.ord");
 	append_source(&sql, table, form);
@@ -854,7 +1023,7 @@ append_key(StringInfo sql, const WaTable *table, const char *prefix)
 }
 
 /*
- * Append where rows come from: the parameters, as rows named r.
+ * Append where rows come from: the parameters, or the relation, as rows named r.
  *
  * A column that is listed with several paths has its value at its first
  * place, and one parameter.
@@ -864,26 +1033,20 @@ append_source(StringInfo sql, const WaTable *table, StoreForm form)
 {
 	int			n = 0;
 
-	appendStringInfoString(sql, form.one ? " FROM (VALUES (" : " FROM ROWS FROM (");
-	for (int i = 0; i < table->ncolumns; i++)
+	if (!form.one)
+		appendStringInfoString(sql, " FROM " INPUT_NAME " r");
+	else
 	{
-		if (is_listed_before(table, i))
-			continue;
-		appendStringInfo(sql, form.one ? "%s$%d::pg_catalog.%s" :
-						 "%spg_catalog.unnest($%d::pg_catalog.%s[])",
-						 n > 0 ? ", " : "", n + 1,
-						 sql_types[table->columns[i].type].name);
-		n++;
+		appendStringInfoString(sql, " FROM (SELECT ");
+		for (int i = 0; i < table->ncolumns; i++)
+			if (!is_listed_before(table, i))
+			{
+				n++;
+				appendStringInfo(sql, "$%d AS %s, ", n,
+								 table->columns[i].name);
+			}
+		appendStringInfoString(sql, "0::pg_catalog.int8 AS ord) r");
 	}
-
-	n = 0;
-	appendStringInfoString(sql, form.one ? ")) r (" :
-						   form.numbered ? ") WITH ORDINALITY r (" : ") r (");
-	for (int i = 0; i < table->ncolumns; i++)
-		if (!is_listed_before(table, i))
-			appendStringInfo(sql, "%s%s", n++ > 0 ? ", " : "",
-							 table->columns[i].name);
-	appendStringInfoString(sql, form.numbered ? ", ord)" : ")");
 	if (table->where != NULL)
 		appendStringInfo(sql, " WHERE %s", table->where);
 }

@@ -87,20 +87,41 @@ typedef struct Webhook
 	const char *remark;			/* on what was read, or NULL */
 	WaSigner   *signer;			/* who has told it; NULL if they may tell all */
 	WaFiled		filed;
+	bool		is_kept;		/* as it came, if that is to be */
+	bool		is_gathered;	/* it can be filed together with others, */
+	bool		is_filed;		/* and that has been done */
+
+	/* what is made of the document, once that was asked for */
+	const WebhookKind *kind;
+	WaRows	   *rows;
 
 	/* the first row that it makes, for compare_webhooks() */
 	int			table;
 	Datum		key[WA_MAX_KEYS];	/* as far as it is known */
 } Webhook;
 
+/*
+ * The webhooks of a batch are filed together as long as they have no more
+ * bytes than this.  What is made of them takes some ten times that.
+ */
+#define MAX_TOGETHER	(8 * 1024 * 1024)
+
 /* Made at the first webhook that a backend files */
 static WebhookKind ours;
 static WebhookKind foreign;
 static bool kinds_are_made = false;
 
-static void read_signed(Webhook *webhook, const char *signature);
+static void read_signed(Webhook *webhook, const WaSecrets *secrets,
+						const char *signature);
 static void read_webhook(Webhook *webhook);
 static void file_webhook(Webhook *webhook, bool deferred_is_ours);
+static void file_batch(Webhook *webhooks, int nwebhooks,
+					   bool deferred_is_ours);
+static void file_together(Webhook *webhooks, int nwebhooks,
+						  bool deferred_is_ours);
+static int	gather_rows(Webhook *webhooks, int nwebhooks, WaRows *rows);
+static bool is_counted(const WaTable *table);
+static void keep_webhook(Webhook *webhook);
 static void sort_webhooks(Webhook *webhooks, int nwebhooks);
 static void find_place(Webhook *webhook, MemoryContext context);
 static void find_key(const WebhookKind *kind, const WaRows *rows, int t, int r,
@@ -114,6 +135,9 @@ static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
 static WaFiled file_document(Jsonb *document, WaSigner *signer,
 							 bool deferred_is_ours);
+static WaFiled file_rows(const WebhookKind *kind, Jsonb *document,
+						 const WaRows *rows, WaSigner *signer,
+						 bool deferred_is_ours);
 static bool is_all_signed(WaSigner *signer, const WebhookKind *kind,
 						  const WaRows *rows);
 static bool is_row_signed(WaSigner *signer, const WebhookKind *kind,
@@ -155,6 +179,7 @@ static Jsonb *with_entry_time(Jsonb *webhook, TimestampTz time);
 static ErrorData *store_in_subtransaction(const WebhookKind *kind,
 										  const WaRows *rows,
 										  uint64 *nstored,
+										  bool *const *marks,
 										  bool check_deferred);
 static void check_deferred_constraints(void);
 static bool is_deferred_ours(void);
@@ -207,10 +232,7 @@ Datum
 whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "whatsapp webhook",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext oldcontext;
+	WaSecrets  *secrets;
 	Webhook    *webhooks;
 	Datum	   *bodies;
 	Datum	   *signatures;
@@ -232,6 +254,9 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 				 errdetail("There are %d bodies and %d signatures.",
 						   nbodies, nsignatures)));
 
+	wa_connect();
+	secrets = wa_find_secrets();
+	SPI_finish();
 	webhooks = palloc0(sizeof(Webhook) * Max(nbodies, 1));
 	for (int i = 0; i < nbodies; i++)
 	{
@@ -241,28 +266,11 @@ whatsapp_ingest_batch(PG_FUNCTION_ARGS)
 		webhooks[i].ord = i + 1;
 		webhooks[i].body = body ? VARDATA_ANY(body) : "";
 		webhooks[i].len = body ? VARSIZE_ANY_EXHDR(body) : 0;
-		wa_connect();
-		read_signed(&webhooks[i], no_signature[i] ? NULL :
+		read_signed(&webhooks[i], secrets, no_signature[i] ? NULL :
 					TextDatumGetCString(signatures[i]));
-		SPI_finish();
 	}
 
-	sort_webhooks(webhooks, nbodies);
-	for (int i = 0; i < nbodies; i++)
-	{
-		WaFiled    *filed = &webhooks[i].filed;
-
-		CHECK_FOR_INTERRUPTS();
-		oldcontext = MemoryContextSwitchTo(context);
-		wa_connect();
-		file_webhook(&webhooks[i], deferred_is_ours);
-		SPI_finish();
-		MemoryContextSwitchTo(oldcontext);
-		if (filed->error != NULL)
-			filed->error = pstrdup(filed->error);
-		MemoryContextReset(context);
-	}
-	MemoryContextDelete(context);
+	file_batch(webhooks, nbodies, deferred_is_ours);
 
 	qsort(webhooks, nbodies, sizeof(Webhook), compare_ords);
 	for (int i = 0; i < nbodies; i++)
@@ -360,7 +368,7 @@ wa_webhook_deliver(const char *body, size_t len, const char *signature)
 {
 	Webhook		webhook = {.body = body,.len = len};
 
-	read_signed(&webhook, signature);
+	read_signed(&webhook, wa_find_secrets(), signature);
 	file_webhook(&webhook, is_deferred_ours());
 	return webhook.filed;
 }
@@ -369,7 +377,7 @@ wa_webhook_deliver(const char *body, size_t len, const char *signature)
  * Read a webhook if it is Meta's, or say what to answer else.
  */
 static void
-read_signed(Webhook *webhook, const char *signature)
+read_signed(Webhook *webhook, const WaSecrets *secrets, const char *signature)
 {
 	/* before the digest of it is computed, of which anybody could ask much */
 	if (webhook->len > WA_MAX_BODY_SIZE)
@@ -378,7 +386,8 @@ read_signed(Webhook *webhook, const char *signature)
 		webhook->filed.error = "webhook body is too large";
 		wa_count_now(WA_COUNT_WEBHOOKS, "refused", 1);
 	}
-	else if ((webhook->signer = wa_find_signer(webhook->body, webhook->len,
+	else if ((webhook->signer = wa_find_signer(secrets, webhook->body,
+											   webhook->len,
 											   signature)) == NULL)
 	{
 		webhook->filed.http_status = WA_HTTP_UNAUTHORIZED;
@@ -414,18 +423,164 @@ read_webhook(Webhook *webhook)
 static void
 file_webhook(Webhook *webhook, bool deferred_is_ours)
 {
-	if (webhook->filed.unreadable)
-		wa_archive_keep(webhook->body, webhook->len, WA_UNREADABLE,
-						webhook->remark, wa_signer_numbers(webhook->signer));
+	/* before what is parked, which may be the same */
+	keep_webhook(webhook);
 	if (webhook->document == NULL)
 		return;
 
-	/* before what is parked, which may be the same */
-	if (webhook->remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL)
+	if (webhook->rows == NULL)
+		webhook->rows = shred_document(&webhook->document, &webhook->kind);
+	webhook->filed = file_rows(webhook->kind, webhook->document, webhook->rows,
+							   webhook->signer, deferred_is_ours);
+}
+
+/*
+ * Keep a webhook as it came, if that is wanted or needed.
+ */
+static void
+keep_webhook(Webhook *webhook)
+{
+	if (webhook->is_kept)
+		return;
+	webhook->is_kept = true;
+	if (webhook->filed.unreadable)
+		wa_archive_keep(webhook->body, webhook->len, WA_UNREADABLE,
+						webhook->remark, wa_signer_numbers(webhook->signer));
+	else if (webhook->document != NULL &&
+			 (webhook->remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL))
 		wa_archive_keep(webhook->body, webhook->len, WA_FILED,
 						webhook->remark, wa_signer_numbers(webhook->signer));
-	webhook->filed = file_document(webhook->document, webhook->signer,
-								   deferred_is_ours);
+}
+
+/*
+ * File the webhooks of a batch: together if they are not too large for that,
+ * and then, or else, those by themselves that are not filed yet.
+ */
+static void
+file_batch(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "whatsapp webhook",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	size_t		len = 0;
+
+	for (int i = 0; i < nwebhooks; i++)
+		len += webhooks[i].len;
+	if (nwebhooks > 1 && len <= MAX_TOGETHER)
+	{
+		wa_connect();
+		file_together(webhooks, nwebhooks, deferred_is_ours);
+		SPI_finish();
+	}
+	MemoryContextSwitchTo(oldcontext);
+	for (int i = 0; i < nwebhooks; i++)
+		webhooks[i].rows = NULL;
+	MemoryContextReset(context);
+
+	sort_webhooks(webhooks, nwebhooks);
+	for (int i = 0; i < nwebhooks; i++)
+	{
+		WaFiled    *filed = &webhooks[i].filed;
+
+		CHECK_FOR_INTERRUPTS();
+		if (webhooks[i].is_filed)
+			continue;
+		MemoryContextSwitchTo(context);
+		wa_connect();
+		file_webhook(&webhooks[i], deferred_is_ours);
+		SPI_finish();
+		MemoryContextSwitchTo(oldcontext);
+		if (filed->error != NULL)
+			filed->error = pstrdup(filed->error);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+}
+
+/*
+ * File webhooks as if they were one, each row with all others of its table,
+ * unless one of them cannot be filed as it is.  That is quicker, and locks
+ * rows in the same order as any other batch.
+ */
+static void
+file_together(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
+{
+	WaRows	   *rows;
+	uint64	   *nstored;
+	bool	  **marks;
+	int		   *next;
+	bool		check;
+
+	make_kinds();
+	rows = palloc0(sizeof(WaRows) * ours.ntables);
+	if (gather_rows(webhooks, nwebhooks, rows) < 2)
+		return;
+	nstored = palloc(sizeof(uint64) * ours.ntables);
+	marks = palloc0(sizeof(bool *) * ours.ntables);
+	for (int t = 0; t < ours.ntables; t++)
+		if (rows[t].nrows > 0 && is_counted(&ours.tables[t]))
+			marks[t] = palloc0(sizeof(bool) * rows[t].nrows);
+	for (int i = 0; i < nwebhooks; i++)
+		if (webhooks[i].is_gathered)
+			keep_webhook(&webhooks[i]);
+	check = deferred_is_ours &&
+		(wa_hooks_exist() || wa_store_may_be_deferred(ours.store, rows));
+	if (store_in_subtransaction(&ours, rows, nstored, marks, check) != NULL)
+		return;
+
+	/* those of each webhook follow each other */
+	next = palloc0(sizeof(int) * ours.ntables);
+	for (int i = 0; i < nwebhooks; i++)
+	{
+		Webhook    *webhook = &webhooks[i];
+
+		if (!webhook->is_gathered)
+			continue;
+		for (int t = 0; t < ours.ntables; t++)
+		{
+			nstored[t] = 0;
+			for (int r = 0; marks[t] && r < webhook->rows[t].nrows; r++)
+				nstored[t] += marks[t][next[t]++];
+		}
+		webhook->filed = (WaFiled)
+		{
+			.http_status = WA_HTTP_OK
+		};
+		count_rows(&webhook->filed, &ours, webhook->rows, nstored);
+		webhook->is_filed = true;
+		wa_count(WA_COUNT_WEBHOOKS, "filed", 1);
+	}
+}
+
+/*
+ * Gather the rows of the webhooks that can be filed together.  Returns how
+ * many webhooks these are.
+ */
+static int
+gather_rows(Webhook *webhooks, int nwebhooks, WaRows *rows)
+{
+	int			ngathered = 0;
+
+	for (int i = 0; i < nwebhooks; i++)
+	{
+		Webhook    *webhook = &webhooks[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (webhook->document == NULL)
+			continue;
+		webhook->rows = shred_document(&webhook->document, &webhook->kind);
+		if (webhook->kind != &ours ||
+			!is_all_signed(webhook->signer, &ours, webhook->rows))
+			continue;
+		webhook->is_gathered = true;
+		ngathered++;
+		for (int t = 0; t < ours.ntables; t++)
+			for (int r = 0; r < webhook->rows[t].nrows; r++)
+				wa_rows_copy(&rows[t], ours.tables[t].ncolumns,
+							 &webhook->rows[t], r);
+	}
+	return ngathered;
 }
 
 /*
@@ -444,7 +599,7 @@ sort_webhooks(Webhook *webhooks, int nwebhooks)
 												  ALLOCSET_DEFAULT_SIZES);
 
 	for (int i = 0; i < nwebhooks && nwebhooks > 1; i++)
-		if (webhooks[i].document != NULL)
+		if (webhooks[i].document != NULL && !webhooks[i].is_filed)
 			find_place(&webhooks[i], context);
 	MemoryContextDelete(context);
 	qsort(webhooks, nwebhooks, sizeof(Webhook), compare_webhooks);
@@ -601,26 +756,36 @@ make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
 }
 
 /*
- * File a document: all of it if that can be, else all of its elements that
- * can be.
+ * File a document.
  */
 static WaFiled
 file_document(Jsonb *document, WaSigner *signer, bool deferred_is_ours)
 {
-	WaFiled		filed = {.http_status = WA_HTTP_OK};
 	const WebhookKind *kind;
-	WaRows	   *rows;
-	uint64	   *nstored;
+	WaRows	   *rows = shred_document(&document, &kind);
+
+	return file_rows(kind, document, rows, signer, deferred_is_ours);
+}
+
+/*
+ * File the rows of a document: all of them if that can be, else those of the
+ * elements that can be.
+ */
+static WaFiled
+file_rows(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
+		  WaSigner *signer, bool deferred_is_ours)
+{
+	WaFiled		filed = {.http_status = WA_HTTP_OK};
+	uint64	   *nstored = palloc(sizeof(uint64) * kind->ntables);
 	bool		check;
 	ErrorData  *error;
 
 	wa_count(WA_COUNT_WEBHOOKS, "filed", 1);
-	rows = shred_document(&document, &kind);
-	nstored = palloc(sizeof(uint64) * kind->ntables);
 	check = deferred_is_ours &&
 		(wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows));
 	error = is_all_signed(signer, kind, rows) ?
-		store_in_subtransaction(kind, rows, nstored, check) : make_objection();
+		store_in_subtransaction(kind, rows, nstored, NULL, check) :
+		make_objection();
 	if (error == NULL)
 		count_rows(&filed, kind, rows, nstored);
 	else
@@ -682,6 +847,16 @@ shred_document(Jsonb **document, const WebhookKind **kind)
 }
 
 /*
+ * Are rows of a table what is told?  People are named, again and again; they
+ * are not.
+ */
+static bool
+is_counted(const WaTable *table)
+{
+	return table->filing != WA_MAY && !table->uncounted;
+}
+
+/*
  * Count what was filed.
  */
 static void
@@ -692,8 +867,7 @@ count_rows(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
 	{
 		const WaTable *table = &kind->tables[t];
 
-		/* people are named, again and again; they are not what is told */
-		if (table->filing == WA_MAY || table->uncounted)
+		if (!is_counted(table))
 			continue;
 		if (strcmp(table->name, "messages") == 0)
 			filed->messages += nstored[t];
@@ -915,7 +1089,8 @@ file_element(WaFiled *filed, const WebhookKind *kind, const WaRows *rows,
 		chosen[t].nulls = &rows[t].nulls[r * kind->tables[t].ncolumns];
 		chosen[t].sources = &rows[t].sources[r];
 	}
-	error = store_in_subtransaction(kind, chosen, nstored, check_deferred);
+	error = store_in_subtransaction(kind, chosen, nstored, NULL,
+									check_deferred);
 	if (error == NULL)
 		count_rows(filed, kind, chosen, nstored);
 	pfree(chosen);
@@ -1101,7 +1276,8 @@ enclose_in(const char *path, Jsonb *document)
  */
 static ErrorData *
 store_in_subtransaction(const WebhookKind *kind, const WaRows *rows,
-						uint64 *nstored, bool check_deferred)
+						uint64 *nstored, bool *const *marks,
+						bool check_deferred)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
@@ -1116,7 +1292,7 @@ store_in_subtransaction(const WebhookKind *kind, const WaRows *rows,
 		/* the caller's statement may have secrets, and errors are kept */
 		error_context_stack = NULL;
 
-		wa_store_rows(kind->store, rows, nstored);
+		wa_store_rows(kind->store, rows, nstored, marks);
 		if (check_deferred)
 			check_deferred_constraints();
 		MemoryContextSwitchTo(oldcontext);

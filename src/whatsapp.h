@@ -64,8 +64,9 @@ typedef enum WaType
 	WA_BOOL,					/* true or false */
 	WA_JSON,					/* whatever it is */
 	WA_EMBEDDED,				/* a string that is a JSON document */
-	WA_PLACE					/* of an object: where it is in memory, to
+	WA_PLACE,					/* of an object: where it is in memory, to
 								 * tell it from others */
+	WA_NTYPES
 } WaType;
 
 typedef struct WaColumn
@@ -446,6 +447,7 @@ typedef struct WaRule
 	bool		is_free_form;	/* it is not for Direct Send */
 } WaRule;
 
+typedef struct WaSecrets WaSecrets;
 typedef struct WaShredder WaShredder;
 typedef struct WaSigner WaSigner;
 typedef struct WaStore WaStore;
@@ -495,6 +497,8 @@ extern WaShredder *wa_shredder_create(const WaTable *tables, int ntables,
 extern const WaNode *wa_shredder_root(const WaShredder *shredder);
 extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
 extern int	wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source);
+extern int	wa_rows_copy(WaRows *rows, int ncolumns, const WaRows *others,
+						 int r);
 extern int	wa_table_column(const WaTable *table, const char *name);
 extern int	wa_table_find_column(const WaTable *table, const char *name);
 
@@ -541,14 +545,15 @@ extern void wa_notify(const char *event, const char *names, const Datum *keys,
 /* in store.c */
 extern WaStore *wa_store_create(const WaTable *tables, int ntables);
 extern void wa_store_rows(WaStore *store, const WaRows *rows,
-						  uint64 *nstored);
+						  uint64 *nstored, bool *const *marks);
 extern void wa_store_rank(WaStore *store, int t, const WaRows *rows,
 						  int *ranks);
 extern bool wa_store_may_be_deferred(const WaStore *store, const WaRows *rows);
 
 /* in secrets.c */
-extern WaSigner *wa_find_signer(const char *body, size_t len,
-								const char *signature);
+extern WaSecrets *wa_find_secrets(void);
+extern WaSigner *wa_find_signer(const WaSecrets *secrets, const char *body,
+								size_t len, const char *signature);
 extern WaSigner *wa_make_signer(ArrayType *numbers);
 extern ArrayType *wa_signer_numbers(const WaSigner *signer);
 extern bool wa_signs_for(WaSigner *signer, const char *number,

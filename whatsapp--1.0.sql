@@ -704,25 +704,18 @@ COMMENT ON COLUMN whatsapp.reactions.reaction_id IS 'id of the reaction as a mes
 COMMENT ON COLUMN whatsapp.reactions.at IS 'when, as Meta tells it';
 
 CREATE FUNCTION whatsapp.media_digest(sha256 text) RETURNS bytea
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-	WHEN sha256 ~ '^[0-9A-Fa-f]{64}$' THEN decode(sha256, 'hex')
-	WHEN sha256 ~ '^[0-9A-Za-z+/]{43}=$' THEN decode(sha256, 'base64')
-END;
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_media_digest';
 COMMENT ON FUNCTION whatsapp.media_digest(text) IS 'the SHA-256 digest that Meta writes in base64 or hexadecimal digits; NULL if it is neither';
 
 CREATE FUNCTION whatsapp.url_expiry(url text, at timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-	WHEN url ~ '[?&]ext=[0-9]{1,11}(&|$)'
-		THEN 'epoch'::timestamptz + make_interval(secs => substring(url FROM '[?&]ext=([0-9]{1,11})(?:&|$)')::double precision)
-	WHEN url IS NOT NULL THEN at + interval '5 minutes'
-END;
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_url_expiry';
 COMMENT ON FUNCTION whatsapp.url_expiry(text, timestamptz) IS 'until when the URL of a medium works: what it says itself, or five minutes after the message''s time, as Meta''s URLs live no longer';
 
 CREATE FUNCTION whatsapp.media_expiry(at timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN at + interval '168 hours';
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_media_expiry';
 COMMENT ON FUNCTION whatsapp.media_expiry(timestamptz) IS 'until when Meta keeps what came with a message: seven days';
 
 CREATE TABLE whatsapp.media (
@@ -1039,6 +1032,11 @@ COMMENT ON COLUMN whatsapp.webhooks.hint IS 'and its hint, if it has one';
 COMMENT ON COLUMN whatsapp.webhooks.context IS 'and where it was raised';
 COMMENT ON COLUMN whatsapp.webhooks.signed_for IS 'the numbers whose secret it was signed with, if that is no secret for all, and it may tell something of others; NULL if it need not be asked';
 COMMENT ON COLUMN whatsapp.webhooks.received_at IS 'when it first came';
+
+CREATE FUNCTION whatsapp.is_newer(told text, told_at timestamptz, known text, known_at timestamptz) RETURNS boolean
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_is_newer';
+COMMENT ON FUNCTION whatsapp.is_newer(text, timestamptz, text, timestamptz) IS 'whether what is told of somebody takes the place of what is known: it does if it is newer, or as new and greater. NULL is nothing that is told, and no time is before any';
 
 CREATE FUNCTION whatsapp.status_rank(status text) RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -5362,6 +5360,16 @@ CREATE FUNCTION whatsapp.callback_token(o whatsapp.outbox) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 'wa1.' || o.id::text || '.' || o.attempts::text || '.' || o.nonce;
 COMMENT ON FUNCTION whatsapp.callback_token(whatsapp.outbox) IS 'what an attempt to send a message has in biz_opaque_callback_data, in front of callback_data and a dot: by it a status tells which attempt it is of. NULL before the first';
+
+CREATE FUNCTION whatsapp.token_row(told text) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_token_row';
+COMMENT ON FUNCTION whatsapp.token_row(text) IS 'id of the outbox row that a status is about, from what it has in biz_opaque_callback_data; NULL without a token of ours';
+
+CREATE FUNCTION whatsapp.token_nonce(told text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_token_nonce';
+COMMENT ON FUNCTION whatsapp.token_nonce(text) IS 'nonce of the attempt that a status is about, from what it has in biz_opaque_callback_data; NULL without a token of ours';
 
 CREATE FUNCTION whatsapp.callback_data(told text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -198,10 +198,8 @@ static const WaColumn contact_sighting_columns[] =
 };
 
 #define IS_NEWS(column) \
-	"(excluded." column " IS NOT NULL AND (t." column " IS NULL" \
-	" OR (coalesce(excluded." column "_at, '-infinity'), excluded." column ")" \
-	" OPERATOR(pg_catalog.>)" \
-	" (coalesce(t." column "_at, '-infinity'), t." column ")))"
+	"whatsapp.is_newer(excluded." column ", excluded." column "_at," \
+	" t." column ", t." column "_at)"
 
 #define NEWEST_TOLD(column) \
 	column " = CASE WHEN " IS_NEWS(column) " THEN excluded." column \
@@ -718,19 +716,17 @@ static const WaColumn evidence_columns[] =
 	{"recipient_type", "recipient_type", WA_TEXT,.unstored = true},
 };
 
-#define TOKEN_PART(pattern) \
-	"CASE WHEN pg_catalog.starts_with(r.token, 'wa1.') THEN" \
-	" pg_catalog.\"substring\"(r.token, '" pattern "') END"
-
-#define TOKEN_ROW \
-	TOKEN_PART("^wa1\\.([0-9]{1,18})\\.") "::pg_catalog.int8"
-
-#define TOKEN_NONCE \
-	TOKEN_PART("^wa1\\.[0-9]{1,18}\\.[0-9]{1,9}\\.([0-9a-f]{16})(?:\\.|$)")
+/* most statuses are none, and are not to cost a query */
+static const WaBeginning evidence_only_if[] =
+{
+	{"token", WA_TOKEN_PREFIX},
+	{"status", "failed"},
+	{NULL}
+};
 
 #define ROW_BY_TOKEN \
 	"(SELECT o.id FROM whatsapp.outbox o" \
-	" WHERE o.id OPERATOR(pg_catalog.=) " TOKEN_ROW \
+	" WHERE o.id OPERATOR(pg_catalog.=) whatsapp.token_row(r.token)" \
 	" AND o.phone_number_id OPERATOR(pg_catalog.=) r.phone_number_id" \
 	" AND (o.state OPERATOR(pg_catalog.<>) 'sent' OR o.message_id IS NULL" \
 	" OR r.status OPERATOR(pg_catalog.=) 'failed'))"
@@ -746,7 +742,7 @@ static const WaColumn evidence_columns[] =
 static const WaComputed evidence_computed[] =
 {
 	{"outbox_id", ROW_TOLD},
-	{"nonce", TOKEN_NONCE},
+	{"nonce", "whatsapp.token_nonce(r.token)"},
 	{"wa_id", "CASE WHEN r.recipient_type IS DISTINCT FROM 'group'"
 	" THEN r.recipient_id END"},
 	{NULL}
@@ -1560,6 +1556,7 @@ const WaTable wa_fields_tables[] =
 		},
 		.filing = WA_MAY,
 		.other_types = not_of_sent_messages,
+		.only_if = evidence_only_if,
 		COLUMNS(evidence_columns),
 		.computed = evidence_computed,
 		.where = ROW_TOLD " IS NOT NULL",

@@ -40,8 +40,13 @@ static void fold_row(const FoldState *state, Datum *values, bool *nulls,
 					 int r);
 static bool is_better(const FoldState *state, int c, const Datum *values,
 					  const bool *nulls, int r);
+static bool is_newer(Datum told, bool told_null, Datum told_at,
+					 bool told_at_null, Datum known, bool known_null,
+					 Datum known_at, bool known_at_null);
 static int	compare_texts(Datum a, Datum b);
 static int	compare_times(Datum a, bool a_null, Datum b, bool b_null);
+
+PG_FUNCTION_INFO_V1(whatsapp_is_newer);
 
 /*
  * Fold rows of a table, whose keys are of text.  Returns the rows that are
@@ -170,7 +175,7 @@ fold_row(const FoldState *state, Datum *values, bool *nulls, int r)
 }
 
 /*
- * Is what row r has in a column better than what is there?  As in SQL.
+ * Is what row r has in a column better than what is there?
  */
 static bool
 is_better(const FoldState *state, int c, const Datum *values,
@@ -178,16 +183,38 @@ is_better(const FoldState *state, int c, const Datum *values,
 {
 	int			i = r * state->table->ncolumns;
 	int			by = state->newest_by[c];
+
+	return is_newer(state->rows->values[i + c], state->rows->nulls[i + c],
+					state->rows->values[i + by], state->rows->nulls[i + by],
+					values[c], nulls[c], values[by], nulls[by]);
+}
+
+/*
+ * whatsapp.is_newer(told text, told_at timestamptz, known text,
+ *		known_at timestamptz) returns boolean
+ *
+ * The same, of a row that is in the table.
+ */
+Datum
+whatsapp_is_newer(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(is_newer(PG_GETARG_DATUM(0), PG_ARGISNULL(0),
+							PG_GETARG_DATUM(1), PG_ARGISNULL(1),
+							PG_GETARG_DATUM(2), PG_ARGISNULL(2),
+							PG_GETARG_DATUM(3), PG_ARGISNULL(3)));
+}
+
+static bool
+is_newer(Datum told, bool told_null, Datum told_at, bool told_at_null,
+		 Datum known, bool known_null, Datum known_at, bool known_at_null)
+{
 	int			order;
 
-	if (state->rows->nulls[i + c])
-		return false;
-	if (nulls[c])
-		return true;
-	order = compare_times(state->rows->values[i + by],
-						  state->rows->nulls[i + by], values[by], nulls[by]);
+	if (told_null || known_null)
+		return !told_null;
+	order = compare_times(told_at, told_at_null, known_at, known_at_null);
 	if (order == 0)
-		order = compare_texts(state->rows->values[i + c], values[c]);
+		order = compare_texts(told, known);
 	return order > 0;
 }
 

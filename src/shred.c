@@ -131,9 +131,13 @@ static void remove_row(WaRows *rows, int ncolumns, int r);
 static void drop_hopeless_rows(ShredState *state, const WaNode *node,
 							   const int *first_row);
 static void drop_incomplete_rows(ShredState *state, int table, int first_row);
+static void move_row(WaRows *rows, int ncolumns, int from, int to);
 static bool is_complete(const WaShredder *shredder, int t, const bool *nulls,
 						bool with_top);
 static void fill_constants(const WaShredder *shredder, int t, WaRows *rows);
+static void drop_unwanted_rows(const WaTable *table, WaRows *rows);
+static bool begins_as_wanted(const WaTable *table, const Datum *values,
+							 const bool *nulls);
 
 /*
  * Make a shredder for a number of tables, in the current memory context.
@@ -200,7 +204,11 @@ wa_shred(const WaShredder *shredder, Jsonb *document)
 	shred_object(&state, shredder->root, &root);
 
 	for (int t = 0; t < shredder->ntables; t++)
+	{
 		fill_constants(shredder, t, &state.rows[t]);
+		if (shredder->tables[t].only_if != NULL)
+			drop_unwanted_rows(&shredder->tables[t], &state.rows[t]);
+	}
 	return state.rows;
 }
 
@@ -813,23 +821,11 @@ drop_incomplete_rows(ShredState *state, int table, int first_row)
 
 	for (int r = first_row; r < rows->nrows; r++)
 	{
-		Datum	   *values = &rows->values[r * desc->ncolumns];
-		bool	   *nulls = &rows->nulls[r * desc->ncolumns];
-
-		if (!is_complete(state->shredder, table, nulls, true))
-		{
+		if (is_complete(state->shredder, table,
+						&rows->nulls[r * desc->ncolumns], true))
+			move_row(rows, desc->ncolumns, r, nkept++);
+		else
 			state->unfiled |= desc->filing == WA_MUST;
-			continue;
-		}
-		if (nkept < r)
-		{
-			memcpy(&rows->values[nkept * desc->ncolumns], values,
-				   sizeof(Datum) * desc->ncolumns);
-			memcpy(&rows->nulls[nkept * desc->ncolumns], nulls,
-				   sizeof(bool) * desc->ncolumns);
-			rows->sources[nkept] = rows->sources[r];
-		}
-		nkept++;
 	}
 	rows->nrows = nkept;
 }
@@ -951,4 +947,49 @@ fill_constants(const WaShredder *shredder, int t, WaRows *rows)
 			}
 		}
 	}
+}
+
+/*
+ * Drop the rows that their table has no use for.
+ */
+static void
+drop_unwanted_rows(const WaTable *table, WaRows *rows)
+{
+	int			nkept = 0;
+
+	for (int r = 0; r < rows->nrows; r++)
+		if (begins_as_wanted(table, &rows->values[r * table->ncolumns],
+							 &rows->nulls[r * table->ncolumns]))
+			move_row(rows, table->ncolumns, r, nkept++);
+	rows->nrows = nkept;
+}
+
+/*
+ * Move a row to an earlier place, or to where it is.
+ */
+static void
+move_row(WaRows *rows, int ncolumns, int from, int to)
+{
+	if (from == to)
+		return;
+	memcpy(&rows->values[to * ncolumns], &rows->values[from * ncolumns],
+		   sizeof(Datum) * ncolumns);
+	memcpy(&rows->nulls[to * ncolumns], &rows->nulls[from * ncolumns],
+		   sizeof(bool) * ncolumns);
+	rows->sources[to] = rows->sources[from];
+}
+
+static bool
+begins_as_wanted(const WaTable *table, const Datum *values, const bool *nulls)
+{
+	for (const WaBeginning *b = table->only_if; b->column != NULL; b++)
+	{
+		int			c = wa_table_column(table, b->column);
+		const text *value = nulls[c] ? NULL : DatumGetTextPP(values[c]);
+
+		if (value != NULL && VARSIZE_ANY_EXHDR(value) >= strlen(b->with) &&
+			memcmp(VARDATA_ANY(value), b->with, strlen(b->with)) == 0)
+			return true;
+	}
+	return false;
 }

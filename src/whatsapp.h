@@ -89,6 +89,13 @@ typedef struct WaComputed
 	const char *value;
 } WaComputed;
 
+/* What a column may begin with */
+typedef struct WaBeginning
+{
+	const char *column;			/* NULL after the last one */
+	const char *with;
+} WaBeginning;
+
 /* What becomes of an object that lacks a required column */
 typedef enum WaFiling
 {
@@ -111,6 +118,8 @@ typedef struct WaTable
 	/* if given, up to NULL: only objects whose "type" is one of these, */
 	const char *const *types;
 	const char *const *other_types; /* or is none of these */
+	/* if given: only rows of which one of these is so, of a text column */
+	const WaBeginning *only_if;
 	int			ncolumns;
 	const WaColumn *columns;
 	bool		unstored;		/* its rows are for people.c */
@@ -214,6 +223,10 @@ typedef enum WaOutcome
 } WaOutcome;
 
 #define WA_NONCE_LEN	16
+
+/* How what a request has of its attempt begins; see token.c */
+#define WA_TOKEN_PREFIX	"wa1."
+
 #define WA_NUSAGES		2		/* headers that tell of limits */
 
 typedef struct WaReply
@@ -461,6 +474,10 @@ typedef struct WaStore WaStore;
 /* in rank.c */
 
 /* in event.c */
+
+/* in media.c */
+
+/* in token.c */
 
 /* in sources.c */
 extern char *wa_secret_directory;

@@ -1043,6 +1043,11 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'whatsapp_status_rank';
 COMMENT ON FUNCTION whatsapp.status_rank(text) IS 'how far a status is; of several the farthest is that of the message, in whatever order they come. A message that has failed was not delivered, unless to another device of the recipient. NULL for what is no status of a message';
 
+CREATE FUNCTION whatsapp.is_farther(told text, told_at timestamptz, told_error integer, known text, known_at timestamptz, known_error integer) RETURNS boolean
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'whatsapp_is_farther';
+COMMENT ON FUNCTION whatsapp.is_farther(text, timestamptz, integer, text, timestamptz, integer) IS 'whether a status that is told takes the place of the one that is known: the farther one does, or of two that are as far, the earlier, or else the one with the lesser error; see whatsapp.status_rank()';
+
 CREATE FUNCTION whatsapp.is_placeholder(element jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN coalesce(element ->> 'type' = 'media_placeholder'

@@ -33,9 +33,6 @@
 	{"phone_number_id", VALUE "metadata.phone_number_id", WA_TEXT}, \
 	{"phone_number_id", "=", WA_TEXT}
 
-/* A row that is there already is locked, until store.c has seen which is best */
-#define LOCK_ONLY "DO UPDATE SET element = t.element WHERE false"
-
 /* The value of a list of columns, and how many they are */
 #define COLUMNS(list) \
 	.ncolumns = lengthof(list), \
@@ -479,7 +476,6 @@ static const WaComputed message_settled[] =
 	.best_first = "whatsapp.is_placeholder(r.element)," \
 	" r.sent_at DESC NULLS LAST, r.element DESC," \
 	" direction, wa_id, user_id, parent_user_id", \
-	.on_conflict = LOCK_ONLY, \
 	.keeps_losers = true, \
 	.stays = "t.outbox_id IS NOT NULL", \
 	.settled = message_settled, \
@@ -669,17 +665,18 @@ static const WaColumn message_status_columns[] =
 };
 
 /* the recipient is a person or a group, and only the type tells */
-#define LEAST_TOLD(value) \
-	"pg_catalog.min(" value ") OVER (PARTITION BY r.phone_number_id, r.message_id)"
+#define LEAST_TOLD(name, value) \
+	{name, "pg_catalog.min(" value ")" \
+	" OVER (PARTITION BY r.phone_number_id, r.message_id)", value}
 
 static const WaComputed message_status_computed[] =
 {
-	{"wa_id", LEAST_TOLD("CASE WHEN r.recipient_type"
-						 " IS DISTINCT FROM 'group' THEN r.recipient_id END")},
-	{"user_id", LEAST_TOLD("r.recipient_user_id")},
-	{"group_id", LEAST_TOLD("coalesce(r.told_group, CASE WHEN"
-							" r.recipient_type OPERATOR(pg_catalog.=) 'group'"
-							" THEN r.recipient_id END)")},
+	LEAST_TOLD("wa_id", "CASE WHEN r.recipient_type"
+			   " IS DISTINCT FROM 'group' THEN r.recipient_id END"),
+	LEAST_TOLD("user_id", "r.recipient_user_id"),
+	LEAST_TOLD("group_id", "coalesce(r.told_group, CASE WHEN"
+			   " r.recipient_type OPERATOR(pg_catalog.=) 'group'"
+			   " THEN r.recipient_id END)"),
 	{NULL}
 };
 
@@ -691,13 +688,8 @@ static const char *const not_of_sent_messages[] = {"call", "payment", NULL};
  * earlier.
  */
 #define IS_FARTHER \
-	"(t.status IS NULL" \
-	" OR whatsapp.status_rank(excluded.status) OPERATOR(pg_catalog.>)" \
-	" whatsapp.status_rank(t.status)" \
-	" OR excluded.status OPERATOR(pg_catalog.=) t.status" \
-	" AND (coalesce(excluded.status_at, 'infinity')," \
-	" coalesce(excluded.error_code, 0)) OPERATOR(pg_catalog.<)" \
-	" (coalesce(t.status_at, 'infinity'), coalesce(t.error_code, 0)))"
+	"whatsapp.is_farther(excluded.status, excluded.status_at," \
+	" excluded.error_code, t.status, t.status_at, t.error_code)"
 
 #define FARTHEST(column) \
 	"CASE WHEN " IS_FARTHER " THEN excluded." column " ELSE t." column " END"
@@ -778,7 +770,6 @@ static const WaComputed history_status_computed[] =
 	.filing = WA_MUST, \
 	.key = "phone_number_id, call_id, event", \
 	.best_first = "r.at DESC NULLS LAST, r.element DESC, wa_id", \
-	.on_conflict = LOCK_ONLY, \
 	.keeps_losers = true, \
 	.hook = "call"
 
@@ -1398,7 +1389,6 @@ const WaTable wa_fields_tables[] =
 		.computed = status_computed,
 		.key = "phone_number_id, message_id, status, participant",
 		.best_first = "r.at DESC NULLS LAST, r.element DESC",
-		.on_conflict = LOCK_ONLY,
 		.keeps_losers = true,
 		.counted_as = WA_COUNT_STATUSES,
 		.label = "status",
@@ -1542,7 +1532,6 @@ const WaTable wa_fields_tables[] =
 		COLUMNS(user_preference_columns),
 		.key = "phone_number_id, participant, category",
 		.best_first = "r.at DESC NULLS LAST, r.element DESC",
-		.on_conflict = LOCK_ONLY,
 		.keeps_losers = true,
 		.hook = "user_preference",
 		.content_hook = "user_preference",

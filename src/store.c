@@ -18,8 +18,10 @@
  *
  * In some tables a row has its object, as JSON, in a column "element", and two
  * objects may claim one key.  Then too the best is taken, whichever came
- * first, and the other is kept in whatsapp.events.  That takes a query more,
- * but only if a row could not simply be inserted.
+ * first, and the other is kept in whatsapp.events.  That takes two queries
+ * more, but only if a row could not simply be inserted: one that does so again
+ * and locks those that are there, which takes longer to set up, and one that
+ * finds out which is best.
  *
  * Hooks are called with the rows that are new, once all of them are there, and
  * whoever listens is notified.  Rows of some tables are counted by their kind,
@@ -52,11 +54,15 @@
 /* Meta tries to deliver a webhook for 7 days; a day more than that, in ms */
 #define MAX_DELIVERY_TIME	(8 * 24 * 3600 * 1000)
 
-/* A query for a table: for one row or many, and returning rows or not */
+/*
+ * A query for a table: for one row or many, returning rows or not, and an
+ * INSERT that locks those rows which are there already.
+ */
 typedef struct StoreForm
 {
 	bool		one;
 	bool		returning;
+	bool		locking;
 } StoreForm;
 
 /* The queries for a table, [one], and [returning]; their sql is NULL until needed */
@@ -67,10 +73,14 @@ typedef struct StoreTable
 	int			params[WA_MAX_PARAMS];
 
 	WaQuery		insert[2][2];
+	WaQuery		lock[2][2];
 	WaQuery		settle[2][2];
 	WaQuery		order[2];		/* of rows, as they are stored */
 	WaQuery		look;			/* for a row, by its key */
 } StoreTable;
+
+/* A row that is there already is locked, until it has been seen which is best */
+#define LOCK_ONLY	"DO UPDATE SET element = t.element WHERE false"
 
 /* A row that comes in, to be found by its key */
 typedef struct StoreMark
@@ -137,6 +147,9 @@ static const struct
 
 static List *store_input(WaStore *store, int t, StoreInput *input,
 						 uint64 *nstored, bool *marks, List *calls);
+static List *insert(WaStore *store, int t, StoreForm form, WaQuery *query,
+					StoreInput *input, uint64 *nstored, bool *marks,
+					List *calls);
 static void mark_returned(WaStore *store, int t, StoreInput *input,
 						  bool *marks);
 static int	compare_marks(const void *a, const void *b);
@@ -171,7 +184,8 @@ static char *write_order(const WaTable *table, StoreForm form);
 static char *write_look(const WaTable *table);
 static void append_columns(StringInfo sql, const WaTable *table,
 						   const char *prefix);
-static void append_values(StringInfo sql, const WaTable *table);
+static void append_values(StringInfo sql, const WaTable *table,
+						  StoreForm form);
 static void append_settled(StringInfo sql, const WaTable *table);
 static void append_settled_column(StringInfo sql, const WaTable *table,
 								  const char *name);
@@ -260,32 +274,52 @@ store_input(WaStore *store, int t, StoreInput *input, uint64 *nstored,
 	/* of several rows it has to be said which are new, to count them */
 	form.returning = is_awaited(table->hook) ||
 		(!one && (table->label || marks));
-	query = &queries->insert[one][form.returning];
+	calls = insert(store, t, form, &queries->insert[one][form.returning],
+				   input, nstored, marks, calls);
+	if (*nstored == input->nrows || !table->keeps_losers)
+		return calls;
+
+	form.locking = true;
+	calls = insert(store, t, form, &queries->lock[one][form.returning],
+				   input, nstored, marks, calls);
+	if (*nstored == input->nrows)
+		return calls;
+
+	form.returning = is_awaited(table->hook) ||
+		is_awaited(table->content_hook) || (!one && marks);
+	query = &queries->settle[one][form.returning];
+	prepare_query(store, table, form, query, write_settle);
+	execute(query, input);
+	*nstored += SPI_processed;
+	if (form.returning)
+		calls = append_calls(calls, t, table);
+	if (marks)
+		mark_returned(store, t, input, marks);
+	return calls;
+}
+
+/*
+ * Insert what comes in, and add to *nstored how many rows were not there.
+ */
+static List *
+insert(WaStore *store, int t, StoreForm form, WaQuery *query,
+	   StoreInput *input, uint64 *nstored, bool *marks, List *calls)
+{
+	const WaTable *table = &store->tables[t];
+	uint64		ninserted;
+
 	prepare_query(store, table, form, query, write_insert);
 	execute(query, input);
-	*nstored = SPI_processed;
+	ninserted = SPI_processed;
+	*nstored += ninserted;
 	if (table->label && form.returning)
 		count_returned(table);
-	else if (table->label && *nstored > 0)
-		count_new(table, queries, input);
+	else if (table->label && ninserted > 0)
+		count_new(table, &store->queries[t], input);
 	if (is_awaited(table->hook))
 		calls = append_calls(calls, t, table);
 	if (marks)
 		mark_returned(store, t, input, marks);
-
-	if (*nstored < input->nrows && table->keeps_losers)
-	{
-		form.returning = is_awaited(table->hook) ||
-			is_awaited(table->content_hook) || (!one && marks);
-		query = &queries->settle[one][form.returning];
-		prepare_query(store, table, form, query, write_settle);
-		execute(query, input);
-		*nstored += SPI_processed;
-		if (form.returning)
-			calls = append_calls(calls, t, table);
-		if (marks)
-			mark_returned(store, t, input, marks);
-	}
 	return calls;
 }
 
@@ -780,13 +814,14 @@ write_insert(const WaTable *table, StoreForm form)
 	appendStringInfoString(&sql, ") SELECT ");
 	if (!form.one)
 		appendStringInfo(&sql, "DISTINCT ON (%s) ", table->key);
-	append_values(&sql, table);
+	append_values(&sql, table, form);
 	append_source(&sql, table, form);
 	if (!form.one)
 		appendStringInfo(&sql, " ORDER BY %s, %s", table->key,
 						 table->best_first);
 	appendStringInfo(&sql, " ON CONFLICT (%s) %s", table->key,
-					 table->on_conflict);
+					 !table->keeps_losers ? table->on_conflict :
+					 form.locking ? LOCK_ONLY : "DO NOTHING");
 	if (form.returning)
 	{
 		appendStringInfoString(&sql, " RETURNING 'new', ");
@@ -804,8 +839,8 @@ write_insert(const WaTable *table, StoreForm form)
  * Write the query that finds the best of the rows that claim a key, those of
  * the table among them, puts it into the table, and keeps the others.
  *
- * It goes after the INSERT, by which the key is in the table for good, and
- * cannot come to be there between our looking and our writing.
+ * It goes after the INSERT that locks, by which the key is in the table for
+ * good, and cannot come to be there between our looking and our writing.
  */
 static char *
 write_settle(const WaTable *table, StoreForm form)
@@ -814,7 +849,7 @@ write_settle(const WaTable *table, StoreForm form)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH new AS (SELECT ");
-	append_values(&sql, table);
+	append_values(&sql, table, form);
 	append_source(&sql, table, form);
 
 	appendStringInfoString(&sql, "), old AS MATERIALIZED (SELECT ");
@@ -889,7 +924,7 @@ write_order(const WaTable *table, StoreForm form)
 	appendStringInfoString(&sql, "SELECT k.ord, ");
 	append_key(&sql, table, "k.");
 	appendStringInfoString(&sql, " FROM (SELECT ");
-	append_values(&sql, table);
+	append_values(&sql, table, form);
 	appendStringInfoString(&sql, ", r.ord");
 	append_source(&sql, table, form);
 	appendStringInfoString(&sql, ") k ORDER BY ");
@@ -947,7 +982,7 @@ append_columns(StringInfo sql, const WaTable *table, const char *prefix)
  * Append what they are in a row r that comes in, alone or among others.
  */
 static void
-append_values(StringInfo sql, const WaTable *table)
+append_values(StringInfo sql, const WaTable *table, StoreForm form)
 {
 	const char *separator = "";
 
@@ -961,9 +996,8 @@ append_values(StringInfo sql, const WaTable *table)
 		separator = ", ";
 	}
 	for (const WaComputed *c = table->computed; c && c->name; c++)
-	{
-		appendStringInfo(sql, ", %s AS %s", c->value, c->name);
-	}
+		appendStringInfo(sql, ", %s AS %s",
+						 form.one && c->alone ? c->alone : c->value, c->name);
 }
 
 /*

@@ -87,6 +87,7 @@ typedef struct WaComputed
 {
 	const char *name;			/* NULL after the last one */
 	const char *value;
+	const char *alone;			/* the same, if there is no other row; or NULL */
 } WaComputed;
 
 /* What a column may begin with */
@@ -131,8 +132,8 @@ typedef struct WaTable
 	const char *key;			/* unique columns of the table */
 	const char *best_first;		/* which of several rows of one key to take */
 	bool		folds;			/* several are made one before; see fold.c */
-	const char *on_conflict;	/* what to do if the key is there already */
-	bool		keeps_losers;	/* then find out which is best, and keep the
+	const char *on_conflict;	/* what to do if the key is there already; */
+	bool		keeps_losers;	/* or find out which is best, and keep the
 								 * element of the other in whatsapp.events */
 	const char *stays;			/* of a row t there: it is best in any case */
 	const WaComputed *settled;	/* columns that a better row w does not simply

@@ -6932,7 +6932,8 @@ BEGIN
 				AND s.status = 'failed' AND s.participant = ''
 			LIMIT 1
 		) f
-		WHERE q.id = ANY (outbox_ids) AND q.state = 'sent'
+		-- (coalesce() keeps these from being looked for among all that are done)
+		WHERE q.id = ANY (outbox_ids) AND coalesce(q.state, '') = 'sent'
 	), noted AS (
 		UPDATE whatsapp.outbox o
 		SET error_code = f.error_code, error_title = f.title, error_details = f.details,

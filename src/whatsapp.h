@@ -391,7 +391,7 @@ typedef enum WaTrouble
 } WaTrouble;
 
 /* What happened to a socket */
-#define WA_MAX_SOCKET_EVENTS	64
+#define WA_MAX_SOCKET_EVENTS	1024
 
 typedef struct WaSocketEvent
 {

@@ -5639,7 +5639,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	claimed bigint[];
+	free bigint[];
+	others bigint[];
+	verdicts text[];
+	held_untils timestamptz[];
 	moved bigint[];
 	left_numbers text[];
 	left_recipients text[];
@@ -5647,65 +5650,67 @@ DECLARE
 	campaign text[];
 	alike bigint[];
 BEGIN
-	WITH free AS MATERIALIZED (
-		SELECT o AS o
-		FROM whatsapp.outbox o
-		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = ''
-	), judged AS MATERIALIZED (
-		SELECT (f.o).id AS id, (f.o).phone_number_id AS phone_number_id, (f.o).recipient_key AS recipient_key,
-			p.until AS held_until,
+	SELECT array_agg(j.id) FILTER (WHERE j.verdict = 'sending'),
+		array_agg(j.id) FILTER (WHERE j.verdict <> 'sending'),
+		array_agg(j.verdict) FILTER (WHERE j.verdict <> 'sending'),
+		array_agg(j.held_until) FILTER (WHERE j.verdict <> 'sending')
+	INTO free, others, verdicts, held_untils
+	FROM (
+		SELECT o.id, p.until AS held_until,
 			CASE
-				WHEN whatsapp.deadline(f.o) <= now() THEN 'expired'
-				WHEN NOT whatsapp.is_sendable(f.o) THEN 'failed'
-				WHEN (f.o).send_after > now() THEN 'schedule'
-				WHEN (f.o).type NOT IN ('mark_read', 'typing') AND h.id <> (f.o).id THEN 'turn'
-				WHEN (f.o).campaign IS NOT NULL AND EXISTS (
-					SELECT FROM whatsapp.campaign_hold((f.o).phone_number_id, (f.o).campaign)) THEN 'campaign'
-				WHEN (f.o).type = 'template' AND EXISTS (
-					SELECT FROM whatsapp.template_hold((f.o).phone_number_id, (f.o).type, (f.o).content)) THEN 'hold'
-				WHEN (f.o).type = 'template' AND whatsapp.is_opted_out(f.o) THEN 'opted out'
-				WHEN (f.o).retry_at > now() OR p.until > now() THEN 'retry'
+				WHEN whatsapp.deadline(o) <= now() THEN 'expired'
+				WHEN NOT whatsapp.is_sendable(o) THEN 'failed'
+				WHEN o.send_after > now() THEN 'schedule'
+				WHEN o.type NOT IN ('mark_read', 'typing') AND h.id <> o.id THEN 'turn'
+				WHEN o.campaign IS NOT NULL AND EXISTS (
+					SELECT FROM whatsapp.campaign_hold(o.phone_number_id, o.campaign)) THEN 'campaign'
+				WHEN o.type = 'template' AND EXISTS (
+					SELECT FROM whatsapp.template_hold(o.phone_number_id, o.type, o.content)) THEN 'hold'
+				WHEN o.type = 'template' AND whatsapp.is_opted_out(o) THEN 'opted out'
+				WHEN o.retry_at > now() OR p.until > now() THEN 'retry'
 				ELSE 'sending'
 			END AS verdict
-		FROM free f
-		LEFT JOIN LATERAL whatsapp.lane_head((f.o).phone_number_id, (f.o).recipient_key) h ON true
+		FROM whatsapp.outbox o
+		LEFT JOIN LATERAL whatsapp.lane_head(o.phone_number_id, o.recipient_key) h ON true
 		LEFT JOIN LATERAL (
 			SELECT l.until
 			FROM whatsapp.holds l
-			WHERE l.phone_number_id = (f.o).phone_number_id AND l.kind = 'pair' AND l.key = (f.o).recipient_key
-				AND (f.o).type NOT IN ('mark_read', 'typing')
+			WHERE l.phone_number_id = o.phone_number_id AND l.kind = 'pair' AND l.key = o.recipient_key
+				AND o.type NOT IN ('mark_read', 'typing')
 		) p ON true
-	), changed AS (
-		UPDATE whatsapp.outbox o
-		SET state = CASE
-				WHEN j.verdict IN ('sending', 'expired', 'failed') THEN j.verdict
-				WHEN j.verdict = 'opted out' THEN 'failed'
-				ELSE 'queued'
-			END,
-			waits_for = CASE WHEN j.verdict IN ('schedule', 'turn', 'hold', 'campaign', 'retry') THEN j.verdict END,
-			attempts = o.attempts + (j.verdict = 'sending')::integer,
-			claimed_at = CASE WHEN j.verdict = 'sending' THEN now() ELSE o.claimed_at END,
-			nonce = CASE WHEN j.verdict = 'sending' THEN substr(replace(gen_random_uuid()::text, '-', ''), 1, 16) ELSE o.nonce END,
-			retry_at = CASE WHEN j.verdict = 'retry' THEN greatest(o.retry_at, j.held_until) ELSE o.retry_at END,
-			finished_at = CASE WHEN j.verdict IN ('expired', 'failed', 'opted out') THEN now() END,
-			failed_at = CASE WHEN j.verdict IN ('failed', 'opted out') THEN now() END,
-			error_code = CASE WHEN j.verdict = 'opted out' THEN 131050 ELSE o.error_code END,
-			error = CASE j.verdict
-				WHEN 'failed' THEN 'The row has no recipient that is valid, or no body or content.'
-				WHEN 'opted out' THEN 'The recipient wants no marketing messages.'
-				ELSE o.error
-			END
-		FROM judged j
-		WHERE o.id = j.id
-		RETURNING o.id, o.state, o.waits_for, o.phone_number_id, o.recipient_key, o.campaign
-	)
-	SELECT array_agg(c.id) FILTER (WHERE c.state = 'sending'),
-		array_agg(c.id) FILTER (WHERE c.state <> 'sending'),
-		array_agg(c.phone_number_id) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn'),
-		array_agg(c.recipient_key) FILTER (WHERE c.state <> 'sending' AND c.waits_for IS DISTINCT FROM 'turn'),
-		array_agg(DISTINCT ARRAY[c.phone_number_id, c.campaign]) FILTER (WHERE c.waits_for = 'campaign')
-	INTO claimed, moved, left_numbers, left_recipients, paused
-	FROM changed c;
+		-- (coalesce() keeps these from being looked for among all that may leave)
+		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = ''
+	) j;
+
+	IF others IS NOT NULL THEN
+		WITH changed AS (
+			UPDATE whatsapp.outbox o
+			SET state = CASE
+					WHEN j.verdict IN ('expired', 'failed') THEN j.verdict
+					WHEN j.verdict = 'opted out' THEN 'failed'
+					ELSE 'queued'
+				END,
+				waits_for = CASE WHEN j.verdict IN ('schedule', 'turn', 'hold', 'campaign', 'retry') THEN j.verdict END,
+				retry_at = CASE WHEN j.verdict = 'retry' THEN greatest(o.retry_at, j.held_until) ELSE o.retry_at END,
+				finished_at = CASE WHEN j.verdict IN ('expired', 'failed', 'opted out') THEN now() END,
+				failed_at = CASE WHEN j.verdict IN ('failed', 'opted out') THEN now() END,
+				error_code = CASE WHEN j.verdict = 'opted out' THEN 131050 ELSE o.error_code END,
+				error = CASE j.verdict
+					WHEN 'failed' THEN 'The row has no recipient that is valid, or no body or content.'
+					WHEN 'opted out' THEN 'The recipient wants no marketing messages.'
+					ELSE o.error
+				END
+			FROM unnest(others, verdicts, held_untils) j (id, verdict, held_until)
+			WHERE o.id = j.id
+			RETURNING o.id, o.waits_for, o.phone_number_id, o.recipient_key, o.campaign
+		)
+		SELECT array_agg(c.id),
+			array_agg(c.phone_number_id) FILTER (WHERE c.waits_for IS DISTINCT FROM 'turn'),
+			array_agg(c.recipient_key) FILTER (WHERE c.waits_for IS DISTINCT FROM 'turn'),
+			array_agg(DISTINCT ARRAY[c.phone_number_id, c.campaign]) FILTER (WHERE c.waits_for = 'campaign')
+		INTO moved, left_numbers, left_recipients, paused
+		FROM changed c;
+	END IF;
 
 	IF moved IS NOT NULL THEN
 		RETURN QUERY
@@ -5731,6 +5736,9 @@ BEGIN
 			NULL::integer, NULL::timestamptz
 		FROM unnest(whatsapp.advance(left_numbers, left_recipients)) a (id);
 	END IF;
+	IF free IS NULL THEN
+		RETURN;
+	END IF;
 	RETURN QUERY
 	WITH sender AS MATERIALIZED (
 		SELECT DISTINCT ON (n.phone_number_id) n.phone_number_id, s.value AS access_token,
@@ -5741,23 +5749,35 @@ BEGIN
 		JOIN whatsapp.valid_secrets s ON s.phone_number_id = n.phone_number_id
 		WHERE s.kind = 'access_token'
 		ORDER BY n.phone_number_id, s.secret_id DESC
+	), claimed AS (
+		UPDATE whatsapp.outbox o
+		SET state = 'sending', attempts = o.attempts + 1, claimed_at = now(), finished_at = NULL, failed_at = NULL,
+			nonce = substr(replace(gen_random_uuid()::text, '-', ''), 1, 16)
+		WHERE o.id = ANY (free)
+		RETURNING o.id, o.state, o.phone_number_id, o.recipient_key, o.priority, o.nonce, o.type, o.marketing,
+			o.type = 'template' AND o.marketing IS NULL AND whatsapp.is_of_marketing(o) AS is_of_marketing,
+			CASE
+				WHEN o.options IS NULL AND o.type NOT IN ('mark_read', 'typing') THEN whatsapp.request_text(o)
+				ELSE whatsapp.request_body(o)::text
+			END AS body,
+			whatsapp.deadline(o) AS deadline, o.attempts,
+			greatest(o.created_at, o.send_after, o.retry_at) AS due_at
+	), strayed AS (
+		-- something else has thought otherwise
+		INSERT INTO whatsapp.changed_lanes (phone_number_id, recipient_key)
+		SELECT c.phone_number_id, c.recipient_key
+		FROM claimed c
+		WHERE c.state <> 'sending' AND c.phone_number_id IS NOT NULL AND c.recipient_key IS NOT NULL
 	)
-	SELECT 'send', c.id, c.phone_number_id, c.priority, c.nonce,
+	SELECT CASE WHEN c.state = 'sending' THEN 'send' ELSE 'moved' END, c.id, c.phone_number_id, c.priority, c.nonce,
 		-- without the proof there is no address, and so nothing leaves
 		coalesce(a.url || CASE
-			WHEN c.type = 'template' AND coalesce(c.marketing, a.marketing_messages AND whatsapp.is_of_marketing(c)) THEN 'marketing_messages'
+			WHEN c.type = 'template' AND coalesce(c.marketing, a.marketing_messages AND c.is_of_marketing) THEN 'marketing_messages'
 			ELSE 'messages'
 		END || a.proof, ''),
-		a.access_token,
-		CASE
-			WHEN c.options IS NULL AND c.type NOT IN ('mark_read', 'typing') THEN whatsapp.request_text(c)
-			ELSE whatsapp.request_body(c)::text
-		END,
-		whatsapp.deadline(c),
-		c.attempts, greatest(c.created_at, c.send_after, c.retry_at)
-	FROM whatsapp.outbox c
+		a.access_token, c.body, c.deadline, c.attempts, c.due_at
+	FROM claimed c
 	JOIN sender a ON a.phone_number_id = c.phone_number_id
-	WHERE c.id = ANY (claimed)
 	ORDER BY c.priority DESC, c.id;
 END $$;
 COMMENT ON FUNCTION whatsapp.claim_rows(bigint[]) IS 'does the work of whatsapp.claim(): makes sure of each row, once it is locked, that it may leave now';

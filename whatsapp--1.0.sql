@@ -6419,13 +6419,13 @@ RETURN CASE
 END;
 COMMENT ON FUNCTION whatsapp.hold_key(text, text, text) IS 'what an error of such a class holds, as in whatsapp.holds.key, from the recipient and the template of the message; NULL if nothing';
 
-CREATE FUNCTION whatsapp.record(outbox_ids bigint[], nonces text[], outcomes text[],
+CREATE FUNCTION whatsapp.record_others(outbox_ids bigint[], nonces text[], outcomes text[],
 	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[],
+	recorded bigint[],
 	OUT what text, OUT outbox_id bigint)
 RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '100ms'
 AS $$
 DECLARE
 	sent bigint[];
@@ -6439,12 +6439,11 @@ DECLARE
 	classes text[];
 	fronts bigint[];
 BEGIN
-	SET CONSTRAINTS ALL IMMEDIATE;
-
 	WITH result AS MATERIALIZED (
 		SELECT r.*
 		FROM unnest(outbox_ids, nonces, outcomes, http_statuses, replies, errors, retry_afters)
 			r (id, nonce, outcome, http_status, reply, error, retry_after)
+		WHERE r.id <> ALL (recorded)
 	), free AS MATERIALIZED (
 		SELECT r.*, o.phone_number_id, o.recipient_key, o.type, o.state, o.attempts, o.deferrals, o.claimed_at, o.expires_at,
 			o.error AS old_error, whatsapp.template_key(o.type, o.content) AS template_key
@@ -6491,7 +6490,7 @@ BEGIN
 			FROM whatsapp.holds h
 			WHERE j.class = 'pair' AND h.phone_number_id = j.phone_number_id AND h.kind = 'pair' AND h.key = j.recipient_key
 		) p ON true
-	), recorded AS (
+	), changed AS (
 		UPDATE whatsapp.outbox o
 		SET state = d.state,
 			waits_for = CASE WHEN d.state = 'queued' THEN d.waits_for END,
@@ -6581,6 +6580,70 @@ BEGIN
 		JOIN whatsapp.outbox o ON o.id = r.id AND o.nonce = r.nonce
 		WHERE r.id = ANY (locked) AND o.state = 'sending';
 	END IF;
+END $$;
+COMMENT ON FUNCTION whatsapp.record_others(bigint[], text[], text[], integer[], jsonb[], text[], integer[], bigint[]) IS 'does the work of whatsapp.record() for those that have not been recorded: whatever came of them';
+
+-- What came of attempts is nearly always that the message was accepted: that is
+-- recorded in a few statements for all.
+CREATE FUNCTION whatsapp.record(outbox_ids bigint[], nonces text[], outcomes text[],
+	http_statuses integer[], replies jsonb[], errors text[], retry_afters integer[],
+	OUT what text, OUT outbox_id bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+	sent bigint[];
+	wa_ids text[];
+	left_numbers text[];
+	left_recipients text[];
+BEGIN
+	SET CONSTRAINTS ALL IMMEDIATE;
+
+	WITH accepted AS MATERIALIZED (
+		SELECT r.id, r.nonce, r.reply #>> '{messages,0,id}' AS message_id, r.reply #>> '{contacts,0,wa_id}' AS wa_id
+		FROM unnest(outbox_ids, nonces, outcomes, replies) r (id, nonce, outcome, reply)
+		WHERE r.outcome = 'answered' AND r.reply #>> '{messages,0,id}' <> ''
+	), free AS MATERIALIZED (
+		SELECT o.ctid AS place, a.message_id, a.wa_id
+		FROM whatsapp.outbox o
+		JOIN accepted a ON a.id = o.id AND a.nonce = o.nonce
+		WHERE o.state <> 'sent' AND o.type NOT IN ('mark_read', 'typing')
+		ORDER BY o.id
+		FOR UPDATE OF o SKIP LOCKED
+	), changed AS (
+		UPDATE whatsapp.outbox o
+		SET state = 'sent', waits_for = NULL, deferrals = 0, message_id = f.message_id,
+			error_code = NULL, error_title = NULL, error_details = NULL, error = NULL, fbtrace_id = NULL,
+			retry_at = NULL, finished_at = now(), failed_at = NULL
+		FROM free f
+		-- (a row that was changed until it was locked is not there, and is one of the others)
+		WHERE o.ctid = f.place
+		RETURNING o.id, o.phone_number_id, o.recipient_key, f.wa_id
+	)
+	SELECT array_agg(c.id), array_agg(c.wa_id), array_agg(c.phone_number_id), array_agg(c.recipient_key)
+	INTO sent, wa_ids, left_numbers, left_recipients
+	FROM changed c;
+
+	IF sent IS NOT NULL THEN
+		PERFORM whatsapp.count_event('sends', 'sent', cardinality(sent));
+		PERFORM whatsapp.file_sent(sent, wa_ids);
+		IF EXISTS (SELECT FROM whatsapp.holds h WHERE h.kind = 'pair') THEN
+			DELETE FROM whatsapp.holds h
+			USING unnest(left_numbers, left_recipients) l (phone_number_id, recipient_key)
+			WHERE h.phone_number_id = l.phone_number_id AND h.kind = 'pair' AND h.key = l.recipient_key;
+		END IF;
+		RETURN QUERY
+		SELECT 'released', a.id
+		FROM unnest(whatsapp.advance(left_numbers, left_recipients)) a (id);
+	END IF;
+	IF cardinality(sent) = cardinality(outbox_ids) THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	SELECT o.what, o.outbox_id
+	FROM whatsapp.record_others(outbox_ids, nonces, outcomes, http_statuses, replies, errors, retry_afters, coalesce(sent, '{}')) o;
 END $$;
 COMMENT ON FUNCTION whatsapp.record(bigint[], text[], text[], integer[], jsonb[], text[], integer[]) IS 'for the background worker: records what came of attempts, each known by its row and nonce. What tells of rows that others have locked, to be recorded later (left), and of rows that may leave now (released)';
 
@@ -6864,27 +6927,44 @@ BEGIN ATOMIC
 		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END,
 		CASE WHEN o.recipient_type = 'group' THEN o.recipient_key END
 	FROM unnest(outbox_ids, wa_ids) r (id, wa_id)
-	JOIN whatsapp.outbox o ON o.id = r.id;
+	JOIN whatsapp.outbox o ON o.id = r.id
+	WHERE o.type NOT IN ('mark_read', 'typing');
 END;
-COMMENT ON FUNCTION whatsapp.sent_to(bigint[], text[]) IS 'whom rows went to: by a WhatsApp id, which is that of wa_ids if Meta has told it, a BSUID, or a group; input is the phone number that it was sent to, in digits';
+COMMENT ON FUNCTION whatsapp.sent_to(bigint[], text[]) IS 'whom messages went to: by a WhatsApp id, which is that of wa_ids if Meta has told it, a BSUID, or a group; input is the phone number that it was sent to, in digits';
 
 CREATE FUNCTION whatsapp.file_sent(outbox_ids bigint[], wa_ids text[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	ids bigint[];
+	numbers text[];
+	types text[];
+	inputs text[];
+	to_wa_ids text[];
+	to_user_ids text[];
+	to_groups text[];
+	filed text[];
 BEGIN
+	SELECT array_agg(t.id), array_agg(t.phone_number_id), array_agg(t.type), array_agg(t.input), array_agg(t.wa_id),
+		array_agg(t.user_id), array_agg(t.group_id)
+	INTO ids, numbers, types, inputs, to_wa_ids, to_user_ids, to_groups
+	FROM whatsapp.sent_to(outbox_ids, wa_ids) t;
+	IF ids IS NULL THEN
+		RETURN;
+	END IF;
+
 	-- whom it went to, first: who files webhooks locks them in this order, too
 	INSERT INTO whatsapp.correspondents AS k (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen,
 		last_message_at, last_outbound_at)
 	SELECT DISTINCT ON (r.phone_number_id, t.contact_key) r.phone_number_id, t.contact_key,
 		CASE WHEN r.group_id IS NOT NULL THEN 'group' WHEN r.user_id IS NOT NULL THEN 'user_id' ELSE 'wa_id' END,
 		r.wa_id, CASE WHEN r.wa_id IS NOT NULL THEN now() END, now(), now(), t.message_at, t.message_at
-	FROM whatsapp.sent_to(outbox_ids, wa_ids) r
+	FROM unnest(numbers, types, to_wa_ids, to_user_ids, to_groups) r (phone_number_id, type, wa_id, user_id, group_id)
 	CROSS JOIN LATERAL (
 		SELECT whatsapp.thread_key(r.group_id, r.user_id, r.wa_id) AS contact_key,
 			CASE WHEN NOT whatsapp.is_note(r.type) THEN now() END AS message_at
 	) t
-	WHERE r.type NOT IN ('mark_read', 'typing')
 	ORDER BY r.phone_number_id, t.contact_key, t.message_at NULLS LAST
 	ON CONFLICT ON CONSTRAINT correspondents_pkey DO UPDATE
 	SET wa_id_at = greatest(k.wa_id_at, excluded.wa_id_at),
@@ -6895,17 +6975,21 @@ BEGIN
 	-- what was sent to may be another form of what they go by
 	INSERT INTO whatsapp.contact_sightings AS c (phone_number_id, contact_key, kind, value, first_seen, last_seen)
 	SELECT DISTINCT r.phone_number_id, r.wa_id, 'input', r.input, now(), now()
-	FROM whatsapp.sent_to(outbox_ids, wa_ids) r
-	WHERE r.input <> r.wa_id AND r.type NOT IN ('mark_read', 'typing')
+	FROM unnest(numbers, inputs, to_wa_ids) r (phone_number_id, input, wa_id)
+	WHERE r.input <> r.wa_id
 	ORDER BY r.phone_number_id, r.wa_id, r.input
 	ON CONFLICT ON CONSTRAINT contact_sightings_pkey DO UPDATE
 	SET first_seen = least(c.first_seen, excluded.first_seen), last_seen = greatest(c.last_seen, excluded.last_seen);
 
 	WITH sent AS MATERIALIZED (
-		SELECT o AS o, r.wa_id, r.user_id, r.group_id
-		FROM whatsapp.sent_to(outbox_ids, wa_ids) r
+		SELECT o.phone_number_id, o.message_id, o.type,
+			coalesce(o.body, o.content #>> '{body,text}', o.content ->> 'body', o.content ->> 'caption',
+				CASE WHEN o.type = 'reaction' THEN nullif(o.content ->> 'emoji', '') END) AS body,
+			r.wa_id, r.user_id, r.group_id, o.reply_to,
+			CASE WHEN o.type = 'reaction' THEN o.content ->> 'message_id' END AS target_id,
+			o.id, whatsapp.request_body(o) AS element
+		FROM unnest(ids, to_wa_ids, to_user_ids, to_groups) r (id, wa_id, user_id, group_id)
 		JOIN whatsapp.outbox o ON o.id = r.id
-		WHERE o.type NOT IN ('mark_read', 'typing')
 	), superseded AS (
 		-- a webhook that was faster may have told of the message, in its way
 		INSERT INTO whatsapp.events (event_id, phone_number_id, field, event, element)
@@ -6915,33 +6999,44 @@ BEGIN
 		CROSS JOIN LATERAL (
 			SELECT t.phone_number_id, t.element
 			FROM whatsapp.messages t
-			WHERE t.phone_number_id = (s.o).phone_number_id AND t.message_id = (s.o).message_id
+			WHERE t.phone_number_id = s.phone_number_id AND t.message_id = s.message_id
 				AND t.element IS NOT NULL AND t.outbox_id IS NULL
 			LIMIT 1
 		) m
 		ON CONFLICT (event_id) DO NOTHING
+	), made AS (
+		INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
+			wa_id, user_id, group_id, context_id, target_id, status, status_at, sent_at, outbox_id, element)
+		SELECT s.phone_number_id, s.message_id, 'outbound', s.type, s.body,
+			s.wa_id, s.user_id, s.group_id, s.reply_to, s.target_id, 'accepted', now(), now(), s.id, s.element
+		FROM sent s
+		ORDER BY s.phone_number_id, s.message_id
+		ON CONFLICT (phone_number_id, message_id) DO UPDATE
+		SET direction = 'outbound', type = excluded.type, body = excluded.body,
+			forwarded = NULL, reply_id = NULL, payload = NULL, response = NULL, referral = NULL, ctwa_clid = NULL, media_id = NULL,
+			status = coalesce(m.status, excluded.status), status_at = CASE WHEN m.status IS NULL THEN excluded.status_at ELSE m.status_at END,
+			error_code = CASE WHEN m.status IS NOT NULL THEN m.error_code END,
+			wa_id = excluded.wa_id, user_id = excluded.user_id, parent_user_id = NULL, group_id = excluded.group_id,
+			context_id = excluded.context_id, target_id = excluded.target_id,
+			sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element
+		RETURNING m.phone_number_id, m.message_id
 	)
-	INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
-		wa_id, user_id, group_id, context_id, target_id, status, status_at, sent_at, outbox_id, element)
-	SELECT (s.o).phone_number_id, (s.o).message_id, 'outbound', (s.o).type,
-		coalesce((s.o).body, (s.o).content #>> '{body,text}', (s.o).content ->> 'body', (s.o).content ->> 'caption',
-			CASE WHEN (s.o).type = 'reaction' THEN nullif((s.o).content ->> 'emoji', '') END),
-		s.wa_id, s.user_id, s.group_id, (s.o).reply_to,
-		CASE WHEN (s.o).type = 'reaction' THEN (s.o).content ->> 'message_id' END,
-		'accepted', now(), now(), (s.o).id, whatsapp.request_body(s.o)
-	FROM sent s
-	ORDER BY (s.o).phone_number_id, (s.o).message_id
-	ON CONFLICT (phone_number_id, message_id) DO UPDATE
-	SET direction = 'outbound', type = excluded.type, body = excluded.body,
-		forwarded = NULL, reply_id = NULL, payload = NULL, response = NULL, referral = NULL, ctwa_clid = NULL, media_id = NULL,
-		status = coalesce(m.status, excluded.status), status_at = CASE WHEN m.status IS NULL THEN excluded.status_at ELSE m.status_at END,
-		error_code = CASE WHEN m.status IS NOT NULL THEN m.error_code END,
-		wa_id = excluded.wa_id, user_id = excluded.user_id, parent_user_id = NULL, group_id = excluded.group_id,
-		context_id = excluded.context_id, target_id = excluded.target_id,
-		sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element;
+	SELECT array_agg(m.phone_number_id), array_agg(m.message_id) INTO numbers, filed FROM made m;
 
 	-- its own snapshot: by now, who files statuses of these has committed, or waits
-	PERFORM whatsapp.mark_failed(outbox_ids);
+	IF EXISTS (
+		SELECT
+		FROM unnest(numbers, filed) m (phone_number_id, message_id)
+		CROSS JOIN LATERAL (
+			SELECT
+			FROM whatsapp.statuses s
+			WHERE s.phone_number_id = m.phone_number_id AND s.message_id = m.message_id
+				AND s.status = 'failed' AND s.participant = ''
+			LIMIT 1
+		) f)
+	THEN
+		PERFORM whatsapp.mark_failed(ids);
+	END IF;
 END $$;
 COMMENT ON FUNCTION whatsapp.file_sent(bigint[], text[]) IS 'makes messages of rows that were sent; the recipients'' WhatsApp ids are those that Meta has told, or NULL';
 

@@ -6917,11 +6917,11 @@ COMMENT ON TRIGGER changed ON whatsapp.numbers IS 'has changes count at once';
 -- What is known once a message was accepted.
 
 CREATE FUNCTION whatsapp.sent_to(outbox_ids bigint[], wa_ids text[])
-RETURNS TABLE (id bigint, phone_number_id text, type text, input text, wa_id text, user_id text, group_id text)
+RETURNS TABLE (id bigint, phone_number_id text, message_id text, type text, input text, wa_id text, user_id text, group_id text)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
 	-- what is told of the other identifier depends on who tells it, the answer or a status
-	SELECT o.id, o.phone_number_id, o.type,
+	SELECT o.id, o.phone_number_id, o.message_id, o.type,
 		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key LIKE '+%' THEN ltrim(o.recipient_key, '+') END,
 		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key LIKE '+%' THEN coalesce(r.wa_id, ltrim(o.recipient_key, '+')) END,
 		CASE WHEN o.recipient_type <> 'group' AND o.recipient_key NOT LIKE '+%' THEN o.recipient_key END,
@@ -6932,6 +6932,23 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION whatsapp.sent_to(bigint[], text[]) IS 'whom messages went to: by a WhatsApp id, which is that of wa_ids if Meta has told it, a BSUID, or a group; input is the phone number that it was sent to, in digits';
 
+CREATE FUNCTION whatsapp.sent_messages(outbox_ids bigint[], wa_ids text[], user_ids text[], group_ids text[])
+RETURNS TABLE (phone_number_id text, message_id text, direction text, type text, body text,
+	wa_id text, user_id text, group_id text, context_id text, target_id text, status text, status_at timestamptz,
+	sent_at timestamptz, outbox_id bigint, element jsonb)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT o.phone_number_id, o.message_id, 'outbound', o.type,
+		coalesce(o.body, o.content #>> '{body,text}', o.content ->> 'body', o.content ->> 'caption',
+			CASE WHEN o.type = 'reaction' THEN nullif(o.content ->> 'emoji', '') END),
+		r.wa_id, r.user_id, r.group_id, o.reply_to,
+		CASE WHEN o.type = 'reaction' THEN o.content ->> 'message_id' END,
+		'accepted', now(), now(), o.id, whatsapp.request_body(o)
+	FROM unnest(outbox_ids, wa_ids, user_ids, group_ids) r (id, wa_id, user_id, group_id)
+	JOIN whatsapp.outbox o ON o.id = r.id;
+END;
+COMMENT ON FUNCTION whatsapp.sent_messages(bigint[], text[], text[], text[]) IS 'rows of whatsapp.messages for rows that were sent, and to whom they went';
+
 CREATE FUNCTION whatsapp.file_sent(outbox_ids bigint[], wa_ids text[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -6939,16 +6956,16 @@ AS $$
 DECLARE
 	ids bigint[];
 	numbers text[];
+	message_ids text[];
 	types text[];
 	inputs text[];
 	to_wa_ids text[];
 	to_user_ids text[];
 	to_groups text[];
-	filed text[];
 BEGIN
-	SELECT array_agg(t.id), array_agg(t.phone_number_id), array_agg(t.type), array_agg(t.input), array_agg(t.wa_id),
+	SELECT array_agg(t.id), array_agg(t.phone_number_id), array_agg(t.message_id), array_agg(t.type), array_agg(t.input), array_agg(t.wa_id),
 		array_agg(t.user_id), array_agg(t.group_id)
-	INTO ids, numbers, types, inputs, to_wa_ids, to_user_ids, to_groups
+	INTO ids, numbers, message_ids, types, inputs, to_wa_ids, to_user_ids, to_groups
 	FROM whatsapp.sent_to(outbox_ids, wa_ids) t;
 	IF ids IS NULL THEN
 		RETURN;
@@ -6981,35 +6998,34 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT contact_sightings_pkey DO UPDATE
 	SET first_seen = least(c.first_seen, excluded.first_seen), last_seen = greatest(c.last_seen, excluded.last_seen);
 
-	WITH sent AS MATERIALIZED (
-		SELECT o.phone_number_id, o.message_id, o.type,
-			coalesce(o.body, o.content #>> '{body,text}', o.content ->> 'body', o.content ->> 'caption',
-				CASE WHEN o.type = 'reaction' THEN nullif(o.content ->> 'emoji', '') END) AS body,
-			r.wa_id, r.user_id, r.group_id, o.reply_to,
-			CASE WHEN o.type = 'reaction' THEN o.content ->> 'message_id' END AS target_id,
-			o.id, whatsapp.request_body(o) AS element
-		FROM unnest(ids, to_wa_ids, to_user_ids, to_groups) r (id, wa_id, user_id, group_id)
-		JOIN whatsapp.outbox o ON o.id = r.id
-	), superseded AS (
+	BEGIN
+		-- nearly always these are not there, and to look for them first takes longer
+		-- than all else
+		INSERT INTO whatsapp.messages (phone_number_id, message_id, direction, type, body,
+			wa_id, user_id, group_id, context_id, target_id, status, status_at, sent_at, outbox_id, element)
+		SELECT m.*
+		FROM whatsapp.sent_messages(ids, to_wa_ids, to_user_ids, to_groups) m
+		ORDER BY m.phone_number_id, m.message_id;
+	EXCEPTION WHEN unique_violation THEN
 		-- a webhook that was faster may have told of the message, in its way
 		INSERT INTO whatsapp.events (event_id, phone_number_id, field, event, element)
 		SELECT whatsapp.event_id(m.phone_number_id, NULL, m.element), m.phone_number_id, 'messages', 'superseded', m.element
-		FROM sent s
+		FROM whatsapp.outbox o
 		-- (the limit has each looked up by its key, whatever is known of how many there are)
 		CROSS JOIN LATERAL (
 			SELECT t.phone_number_id, t.element
 			FROM whatsapp.messages t
-			WHERE t.phone_number_id = s.phone_number_id AND t.message_id = s.message_id
+			WHERE t.phone_number_id = o.phone_number_id AND t.message_id = o.message_id
 				AND t.element IS NOT NULL AND t.outbox_id IS NULL
 			LIMIT 1
 		) m
-		ON CONFLICT (event_id) DO NOTHING
-	), made AS (
+		WHERE o.id = ANY (ids)
+		ON CONFLICT (event_id) DO NOTHING;
+
 		INSERT INTO whatsapp.messages AS m (phone_number_id, message_id, direction, type, body,
 			wa_id, user_id, group_id, context_id, target_id, status, status_at, sent_at, outbox_id, element)
-		SELECT s.phone_number_id, s.message_id, 'outbound', s.type, s.body,
-			s.wa_id, s.user_id, s.group_id, s.reply_to, s.target_id, 'accepted', now(), now(), s.id, s.element
-		FROM sent s
+		SELECT s.*
+		FROM whatsapp.sent_messages(ids, to_wa_ids, to_user_ids, to_groups) s
 		ORDER BY s.phone_number_id, s.message_id
 		ON CONFLICT (phone_number_id, message_id) DO UPDATE
 		SET direction = 'outbound', type = excluded.type, body = excluded.body,
@@ -7018,15 +7034,13 @@ BEGIN
 			error_code = CASE WHEN m.status IS NOT NULL THEN m.error_code END,
 			wa_id = excluded.wa_id, user_id = excluded.user_id, parent_user_id = NULL, group_id = excluded.group_id,
 			context_id = excluded.context_id, target_id = excluded.target_id,
-			sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element
-		RETURNING m.phone_number_id, m.message_id
-	)
-	SELECT array_agg(m.phone_number_id), array_agg(m.message_id) INTO numbers, filed FROM made m;
+			sent_at = excluded.sent_at, outbox_id = excluded.outbox_id, element = excluded.element;
+	END;
 
 	-- its own snapshot: by now, who files statuses of these has committed, or waits
 	IF EXISTS (
 		SELECT
-		FROM unnest(numbers, filed) m (phone_number_id, message_id)
+		FROM unnest(numbers, message_ids) m (phone_number_id, message_id)
 		CROSS JOIN LATERAL (
 			SELECT
 			FROM whatsapp.statuses s
@@ -8025,7 +8039,7 @@ BEGIN
 			pause_number, resume_number, release_hold, pause_campaign, resume_campaign, retry, resolve, wake_sender, complain_of_row,
 			add_hook, remove_hook, hook_argument, may_be_hook, ingest_unsigned, replay, sign,
 			opt_out, mark_conversation_read, complain_of_former, forget, import_templates,
-			sent_to, file_sent, mark_failed, event_id, request_text, request_body, delay, hold_key,
+			sent_to, sent_messages, file_sent, mark_failed, event_id, request_text, request_body, delay, hold_key,
 			media_digest, url_expiry, media_expiry, is_placeholder}')
 	)
 	SELECT l.level, o.privileges, o.object

@@ -183,19 +183,6 @@ run_sql_tests()
 
 # -- TAP -----------------------------------------------------------------------
 
-# Where PostgreSQL::Test is and may write.  TESTDIR is for version 15.
-tap_environment()
-{
-	SANDBOX_ENV+=(
-		"PERL5LIB=$SANDBOX_PGXS/test/perl:$SANDBOX_SRC/test/perl"
-		"PG_REGRESS=$SANDBOX_PGXS/test/regress/pg_regress"
-		"TESTDIR=$SANDBOX_SRC"
-		"TESTDATADIR=$SANDBOX_SRC/tmp_check"
-		"TESTLOGDIR=$SANDBOX_SRC/tmp_check/log"
-	)
-	sandbox_as_user mkdir -p tmp_check/log
-}
-
 # Run one file, and end whatever it leaves running
 run_tap_file()
 {
@@ -229,7 +216,7 @@ run_tap_tests()
 	local file
 
 	[ "${#tap[@]}" -gt 0 ] || return 0
-	tap_environment
+	sandbox_test_environment
 	for file in "${tap[@]}"; do
 		run_tap_file "$file"
 	done

@@ -47,7 +47,8 @@ SANDBOX_CLUSTERS=()		# clusters that were started
 
 # -- Making and removing -------------------------------------------------------
 
-# Make the sandbox.  What the machine lacks is installed first.
+# Make the sandbox.  What the machine lacks is installed first; for what, is up
+# to the arguments, see setup.sh.
 sandbox_create()
 {
 	exec {SANDBOX_STDERR}>&2
@@ -57,7 +58,7 @@ sandbox_create()
 	trap 'exit 129' HUP
 	trap 'exit 141' PIPE
 
-	setup_machine
+	setup_machine "$@"
 	sandbox_make_folder
 	sandbox_copy_tree "$SOURCE_DIR" "$SANDBOX_SRC"
 	sandbox_copy_corpus "$SOURCE_DIR" "$SANDBOX"
@@ -386,6 +387,20 @@ sandbox_front_modules()
 	tail -n 20 "$SANDBOX_LOG/npm.log" >&2
 	note "npm could not get the modules of examples/express."
 	return 1
+}
+
+# Have programs find PostgreSQL::Test, and it where to write.  TESTDIR is for
+# version 15.
+sandbox_test_environment()
+{
+	SANDBOX_ENV+=(
+		"PERL5LIB=$SANDBOX_PGXS/test/perl:$SANDBOX_SRC/test/perl:$SANDBOX_SRC/bench/perl"
+		"PG_REGRESS=$SANDBOX_PGXS/test/regress/pg_regress"
+		"TESTDIR=$SANDBOX_SRC"
+		"TESTDATADIR=$SANDBOX_SRC/tmp_check"
+		"TESTLOGDIR=$SANDBOX_SRC/tmp_check/log"
+	)
+	sandbox_as_user mkdir -p tmp_check/log
 }
 
 # sandbox_start_cluster NAME [LINE...]

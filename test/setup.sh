@@ -8,11 +8,12 @@
 # does it, and nothing happens.  Where nothing is missing, apt-get is not even
 # asked.  Run it by itself to prepare a machine:
 #
-#	test/setup.sh [style|static]
+#	test/setup.sh [style|static|bench]
 #
 # With "style", what `make indent` and `make check-style` need is looked for
-# too; with "static", what `make check-static` needs.  When this file is sourced
-# instead, setup_machine does the same and leaves behind:
+# too; with "static", what `make check-static` needs; with "bench", what `make
+# bench` needs.  When this file is sourced instead, setup_machine does the same
+# and leaves behind:
 #
 #	PG_CONFIG		absolute name of the pg_config to build with
 #	PG_MAJOR		its major version
@@ -261,6 +262,15 @@ find_indent()
 	[ "${PG_MAJOR:-0}" -gt 15 ] || lack pg-bsd-indent
 }
 
+# -- What benchmarks measure with ----------------------------------------------
+
+find_bench()
+{
+	have wrk || lack wrk
+	have strace || lack strace
+	[ -e /usr/lib/nginx/modules/ngx_http_echo_module.so ] || lack libnginx-mod-http-echo
+}
+
 # -- Everything ----------------------------------------------------------------
 
 find_missing()
@@ -281,6 +291,7 @@ find_missing()
 	case ${1:-} in
 		style) find_indent ;;
 		static) have cppcheck || lack cppcheck ;;
+		bench) find_bench ;;
 	esac
 }
 

@@ -20,7 +20,8 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   NUMBER TOKEN SECRET VERIFY_TOKEN
-  new_cluster configure add_number start_graph start_front start_nginx stop_program
+  new_cluster configure add_number start_graph start_front start_nginx run_nginx start_program
+  stop_program
   make_certificate free_port set_conf
   graph_post graph_get graph_url graph_requests wait_for_in_flight
   fixture sign wait_until wait_for_state wait_for_sender sender_pid
@@ -163,38 +164,53 @@ sub start_graph
 sub start_nginx
 {
 	my ($graph, $certificate, @more) = @_;
-	my $dir = File::Temp->newdir;
 	my $port = free_port();
+	my $program = run_nginx($port, <<"CONF");
+log_format short '\$server_protocol \$connection \$status';
+access_log access short;
+upstream graph { server 127.0.0.1:$graph->{port}; keepalive 64; }
+server {
+	listen 127.0.0.1:$port ssl http2;
+	ssl_certificate $certificate->{cert};
+	ssl_certificate_key $certificate->{key};
+	@more
+	location / {
+		proxy_pass http://graph;
+		proxy_http_version 1.1;
+		proxy_set_header Connection "";
+		proxy_read_timeout 300s;
+	}
+}
+CONF
+
+	$program->{scheme} = 'https';
+	$program->{log} = "$program->{dir}/access";
+	return $program;
+}
+
+# Start nginx with such servers, of which one listens on a port.
+sub run_nginx
+{
+	my ($port, $conf, @modules) = @_;
+	my $dir = File::Temp->newdir;
 	my $nginx = (grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin')[0];
+	my $load = join("\n", map { "load_module $_;" } @modules);
 	my $temporary = join("\n",
 		map { "${_}_temp_path $dir/$_;" } qw(client_body proxy fastcgi uwsgi scgi));
 
 	append_to_file("$dir/conf", <<"CONF");
+$load
 daemon off;
 pid $dir/pid;
 error_log $dir/error;
 worker_processes 1;
-events { worker_connections 2048; }
+events { worker_connections 8192; }
 http {
-	$temporary
-	log_format short '\$server_protocol \$connection \$status';
-	access_log $dir/access short;
-	upstream graph { server 127.0.0.1:$graph->{port}; keepalive 64; }
-	server {
-		listen 127.0.0.1:$port ssl http2;
-		ssl_certificate $certificate->{cert};
-		ssl_certificate_key $certificate->{key};
-		@more
-		location / {
-			proxy_pass http://graph;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-			proxy_read_timeout 300s;
-		}
-	}
+$temporary
+$conf
 }
 CONF
-	my $program = { port => $port, scheme => 'https', dir => $dir, log => "$dir/access" };
+	my $program = { port => $port, dir => $dir };
 	$program->{run} = IPC::Run::start(
 		[ $nginx, '-p', $dir, '-e', "$dir/error", '-c', "$dir/conf" ],
 		'<', \undef, '>&', \$program->{output});

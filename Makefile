@@ -5,13 +5,14 @@
 #	make check-all		the same, and with other versions of PostgreSQL (as root)
 #	make check-static	look for mistakes without running it; see test/static.sh
 #	make demo			show it at work; see test/demo.sh
+#	make bench			measure how fast it is, beside others; see bench/run.sh
 #	make indent			lay out the C code; make check-style says what is not
 #
 # The targets that are named in "ours" find out by themselves what they need,
 # and must work before PostgreSQL is installed.  So PGXS is not included for
 # them.  It also has a "check" of its own, which only says that there is none.
 
-ours = check check-all check-static check-style demo indent
+ours = bench check check-all check-static check-style demo indent
 
 ifneq ($(filter $(ours),$(MAKECMDGOALS)),)
 
@@ -33,6 +34,10 @@ check-static:
 
 demo:
 	@bash test/demo.sh
+
+# QUICK=1 takes minutes rather than hours; BENCH="drain latency" selects
+bench:
+	@bash bench/run.sh
 
 # PostgreSQL's layout, by its own tool.  The tool takes "char *" on a line of
 # its own for a product; sed mends that, as pgindent does.

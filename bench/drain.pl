@@ -1,0 +1,130 @@
+# How many queued texts leave in a second, over HTTP/1.1, over TLS and over
+# HTTP/2: beside a worker as one writes it in Node.js (worker.js), and beside
+# nothing but libcurl (bare.c) that posts the same bodies.  States are durable,
+# each recipient's messages leave in order, and the pace is kept, which is set so
+# high that it does not matter.
+#
+# All of a queue is there before anything may leave.  Time is counted from the
+# beginning of the first claim, which the rows tell, until the last row is known
+# to be sent: with us, as another session sees it; with the Node worker, as the
+# row tells, which does not count its last commit.  So nobody's start is counted.
+# Bare libcurl counts from before its first request to after its last answer.
+# Nobody has connections at the beginning, as the server is a new one each time.
+#
+#	BENCH_PROTOCOLS		which of them: "http https h2"
+#	BENCH_MESSAGES		how many messages
+
+use strict;
+use warnings;
+
+use Bench;
+use PostgreSQL::Test::Utils;
+use Whatsapp;
+
+use constant MESSAGES => $ENV{BENCH_MESSAGES} // size(100_000, 15_000);
+use constant ROUNDS => size(5, 2);
+use constant IN_FLIGHT => 256;
+use constant PER_RECIPIENT => 10;
+
+my %names = (http => 'HTTP/1.1', https => 'TLS', h2 => 'HTTP/2');
+my $node = start_cluster('drain', undef, 'whatsapp.max_in_flight = ' . IN_FLIGHT);
+my $bodies = $node->basedir . '/bodies';
+
+$node->safe_psql('postgres', slurp_file('bench/worker.sql'));
+sub sql
+{
+	return $node->safe_psql('postgres', $_[0]);
+}
+
+# Make sure that all have been sent, each once: each has an id, all ids are
+# different, and there were no other requests.
+sub check_sent
+{
+	my ($server, $table, $messages) = @_;
+	my $sent = sql("SELECT count(DISTINCT message_id) FILTER (WHERE state = 'sent' AND attempts = 1) FROM $table");
+	my $requests = server_requests($server);
+
+	die "of $messages messages, $sent are sent, by $requests requests"
+	  if $sent != $messages || $requests != $messages;
+	return;
+}
+
+# Each of these drains a queue, and returns how many a second
+
+sub drain_ours
+{
+	my ($server, $recipients) = @_;
+
+	pause_number($node);
+	empty_tables($node);
+	fill_outbox($node, MESSAGES, recipients => $recipients);
+	settle_down($node, 'whatsapp.outbox');
+	restart_server($server);
+	resume_number($node);
+	await('all have been posted', sub { server_requests($server) >= MESSAGES });
+	my $end = await_sql($node, q{SELECT NOT EXISTS (SELECT FROM whatsapp.outbox WHERE state IN ('queued', 'sending'))});
+	check_sent($server, 'whatsapp.outbox', MESSAGES);
+	keep_bodies() if !-e $bodies;
+	return MESSAGES / ($end - sql('SELECT extract(epoch FROM min(claimed_at)) FROM whatsapp.outbox'));
+}
+
+sub drain_by_worker
+{
+	my ($server, $recipients) = @_;
+
+	sql('TRUNCATE worker.outbox');
+	sql("INSERT INTO worker.outbox (recipient, body) SELECT '+' || 15550000000 + i % $recipients, 'Your order ' || i || ' has left, and will be with you on Monday.' FROM generate_series(1, @{[MESSAGES]}) i");
+	settle_down($node, 'worker.outbox');
+	restart_server($server);
+	run_program({ worker_environment($node, $server) }, 'node', 'bench/worker.js');
+	check_sent($server, 'worker.outbox', MESSAGES);
+	return MESSAGES / sql('SELECT extract(epoch FROM max(finished_at) - min(claimed_at)) FROM worker.outbox');
+}
+
+sub drain_bare
+{
+	my ($server) = @_;
+	my $protocol = $server->{protocol};
+
+	restart_server($server);
+	my $seconds = run_program({}, 'bench/bare', messages_url($server), $bodies, IN_FLIGHT,
+		$protocol eq 'h2' ? 2 : 1, $server->{certificate} ? $server->{certificate}{cert} : ());
+	die 'there were other requests' if server_requests($server) != MESSAGES;
+	return MESSAGES / $seconds;
+}
+
+# Keep what has been posted, for bare libcurl to post the same.
+sub keep_bodies
+{
+	my $query = 'SELECT whatsapp.request_body(o) FROM whatsapp.outbox o ORDER BY id';
+
+	run_program({ program_environment($node) }, 'psql', '-XAtq', '-o', $bodies, '-c', $query);
+	return;
+}
+
+foreach my $protocol (split(' ', $ENV{BENCH_PROTOCOLS} // 'http https h2'))
+{
+	my $server = start_server($protocol);
+	my $name = $names{$protocol};
+
+	progress($name);
+	send_to($node, $server);
+	my $rates = compare(ROUNDS,
+		ours => sub { drain_ours($server, MESSAGES) },
+		worker => sub { drain_by_worker($server, MESSAGES) },
+		bare => sub { drain_bare($server) });
+	my %worker = compared($rates, 'ours', 'worker');
+
+	report(case => $name, beside => 'that many', ours => $worker{ours}, unit => 'messages/s', goal => 'ours >= 15000');
+	report(case => $name, beside => 'Node worker', %worker, unit => 'messages/s', goal => 'ratio >= 3');
+	report(case => $name, beside => 'bare libcurl', compared($rates, 'ours', 'bare'), unit => 'messages/s',
+		goal => 'ratio >= ' . ($protocol eq 'http' ? 0.27 : 0.35));
+	next if $protocol ne 'http';
+
+	# order costs something only where several go to one
+	$rates = compare(ROUNDS,
+		ours => sub { drain_ours($server, MESSAGES / PER_RECIPIENT) },
+		worker => sub { drain_by_worker($server, MESSAGES / PER_RECIPIENT) });
+	report(case => "$name, @{[PER_RECIPIENT]} to each recipient", beside => 'Node worker',
+		compared($rates, 'ours', 'worker'), unit => 'messages/s');
+}

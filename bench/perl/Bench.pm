@@ -1,0 +1,425 @@
+# What the benchmarks have in common: a cluster that is as safe as one in
+# earnest, a server that answers like the Graph API and costs little, an outbox
+# that is full, and results.
+#
+# A benchmark prints lines for bench/run.sh, tab-separated: by report()
+#
+#	RESULT bench case beside ours theirs unit ratio goal met
+#
+# and by point(), what a plot is made of
+#
+#	POINT bench series x y unit
+
+package Bench;
+
+use strict;
+use warnings;
+
+# PostgreSQL::Test::Utils has what is printed go to a log
+my ($results, $progress);
+BEGIN
+{
+	open($results, '>&', \*STDOUT) or die "cannot keep STDOUT: $!";
+	open($progress, '>&', \*STDERR) or die "cannot keep STDERR: $!";
+	$_->autoflush(1) foreach $results, $progress;
+}
+
+use Exporter 'import';
+use File::Basename qw(basename);
+use File::Temp;
+use HTTP::Tiny;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+use Whatsapp;
+
+our @EXPORT = qw(
+  size progress report point compare compared median percentile
+  await await_sql
+  start_cluster send_to fill_outbox empty_tables pause_number resume_number settle_down
+  start_server restart_server server_requests messages_url
+  run_program program_environment worker_environment
+);
+
+# How long to wait for anything at all, in seconds
+use constant PATIENCE => 1800;
+
+my $http = HTTP::Tiny->new(timeout => 60);
+
+# -- Sizes and results ---------------------------------------------------------
+
+# How much of something: so much, or in a hurry so much.
+sub size
+{
+	my ($full, $quick) = @_;
+
+	return $ENV{QUICK} ? $quick : $full;
+}
+
+sub progress
+{
+	print $progress '   ', sprintf(shift, @_), "\n";
+	return;
+}
+
+# Print a line of the table.  A goal is "ratio >= 3", "ours <= 5" or the like.
+sub report
+{
+	my (%result) = @_;
+	my ($what, $operator, $limit) =
+	  ($result{goal} // '') =~ /^(ratio|ours) (>=|<=|<) ([0-9.]+)/;
+	my $met = '';
+
+	die "a goal cannot be understood: $result{goal}" if $result{goal} && !defined $what;
+	if (defined $what)
+	{
+		my $value = $result{$what};
+
+		$met =
+		  ($operator eq '>=' ? $value >= $limit : $operator eq '<=' ? $value <= $limit : $value < $limit)
+		  ? 'yes'
+		  : 'no';
+	}
+	print $results join("\t",
+		'RESULT', basename($0, '.pl'),
+		$result{case} // '', $result{beside} // '',
+		in_short($result{ours}), in_short($result{peer}), $result{unit} // '',
+		defined $result{ratio} ? sprintf('%.2f', $result{ratio}) : '',
+		$result{goal} // '', $met), "\n";
+	progress('%s: %s, beside %s %s; ratio %s, goal %s, met %s',
+		$result{case} // '', in_short($result{ours}), $result{beside} // 'nothing', in_short($result{peer}),
+		defined $result{ratio} ? sprintf('%.2f', $result{ratio}) : '-', $result{goal} // '-', $met || '-');
+	return;
+}
+
+# Print a point of a plot.
+sub point
+{
+	my ($series, $x, $y, $unit) = @_;
+
+	print $results join("\t", 'POINT', basename($0, '.pl'), $series, $x, $y, $unit), "\n";
+	progress('%s: %s at %s', $series, in_short($y) . " $unit", $x);
+	return;
+}
+
+# A number with as many digits as tell something
+sub in_short
+{
+	my ($number) = @_;
+
+	return '' if !defined $number;
+	return $number if $number !~ /^-?[0-9.]+(e-?[0-9]+)?$/i;
+	my $decimals = abs($number) >= 100 || $number == int($number) ? 0 : abs($number) >= 10 ? 1 : abs($number) >= 1 ? 2 : 3;
+	return sprintf("%.${decimals}f", $number);
+}
+
+# Measure sides, which are names and functions that return a number, by turns:
+# so many rounds, every other one in the other order.  Returns what each has
+# returned: name => [numbers].
+sub compare
+{
+	my ($rounds, @sides) = @_;
+	my %code = @sides;
+	my @names = @sides[ grep { $_ % 2 == 0 } 0 .. $#sides ];
+	my %values;
+
+	foreach my $round (1 .. $rounds)
+	{
+		foreach my $name ($round % 2 ? @names : reverse @names)
+		{
+			my $value = $code{$name}->($round);
+
+			push @{ $values{$name} }, $value;
+			progress('round %d of %d, %s: %s', $round, $rounds, $name, in_short($value));
+		}
+	}
+	return \%values;
+}
+
+# What report() says of two of the sides: their medians, and the median of what
+# the ratio was in each round
+sub compared
+{
+	my ($values, $ours, $peer) = @_;
+	my @ratios =
+	  map { $values->{$ours}[$_] / $values->{$peer}[$_] } 0 .. $#{ $values->{$ours} };
+
+	return (
+		ours => median(@{ $values->{$ours} }),
+		peer => median(@{ $values->{$peer} }),
+		ratio => median(@ratios));
+}
+
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+
+	return ($sorted[ $#sorted / 2 ] + $sorted[ @sorted / 2 ]) / 2;
+}
+
+# The smallest of some numbers that so many percent are not above
+sub percentile
+{
+	my ($percent, @numbers) = @_;
+	my @sorted = sort { $a <=> $b } @numbers;
+	my $n = int(@sorted * $percent / 100 + 0.999999);
+
+	return $sorted[ $n > 0 ? $n - 1 : 0 ];
+}
+
+# -- Waiting -------------------------------------------------------------------
+
+# Wait until something is so.  Looks that often, in seconds.
+sub await
+{
+	my ($what, $is_so, $interval) = @_;
+	my $end = time() + PATIENCE;
+
+	until ($is_so->())
+	{
+		die "waited in vain until $what" if time() > $end;
+		sleep($interval // 0.02);
+	}
+	return;
+}
+
+# Wait until a query is true, and return when that was, in seconds.  It is the
+# server that looks, in transactions of their own: to start psql each time would
+# take more than what is measured.
+sub await_sql
+{
+	my ($node, $query) = @_;
+
+	return $node->safe_psql('postgres', "CALL bench.await(\$bench\$$query\$bench\$)");
+}
+
+# -- The database --------------------------------------------------------------
+
+# Start a cluster with the extension and a number, which sends to a server, if
+# one is given.  It is as safe as one that somebody relies on, and not as small
+# as one of tests.
+sub start_cluster
+{
+	my ($name, $server, @conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init;
+	configure(
+		$node, $server,
+		'fsync = on', 'synchronous_commit = on', 'full_page_writes = on', 'wal_level = replica',
+		'log_statement = none', 'shared_buffers = 512MB', 'max_wal_size = 8GB',
+		'checkpoint_timeout = 1h', 'max_connections = 100', 'restart_after_crash = on',
+		@conf);
+	$node->start;
+	add_number($node);
+	$node->safe_psql('postgres', <<'SQL');
+UPDATE whatsapp.numbers SET messages_per_second = 1000000000;
+CREATE SCHEMA bench;
+CREATE PROCEDURE bench.await(query text, INOUT at double precision DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+	is_so boolean;
+BEGIN
+	LOOP
+		EXECUTE query INTO is_so;
+		at := extract(epoch FROM clock_timestamp());
+		COMMIT;
+		EXIT WHEN is_so;
+		PERFORM pg_sleep(0.002);
+	END LOOP;
+END $$;
+SQL
+	wait_for_sender($node);
+	return $node;
+}
+
+# Have a cluster send to a server from now on.
+sub send_to
+{
+	my ($node, $server) = @_;
+
+	set_conf($node, "whatsapp.graph_url = '" . graph_url($server, '') . "'",
+		"whatsapp.ca_file = '" . ($server->{certificate} ? $server->{certificate}{cert} : '') . "'");
+	return;
+}
+
+# Queue so many texts, to so many people by turns, each an own one if it is not
+# said.
+sub fill_outbox
+{
+	my ($node, $messages, %options) = @_;
+	my $people = $options{recipients} // $messages;
+	my $priority = $options{priority} // 0;
+	my $number = $options{number} // NUMBER;
+
+	$node->safe_psql('postgres',
+		"INSERT INTO whatsapp.outbox (phone_number_id, recipient, body, priority) SELECT '$number', 15550000000 + i % $people, 'Your order ' || i || ' has left, and will be with you on Monday.', $priority FROM generate_series(1, $messages) i");
+	return;
+}
+
+# Remove all messages, and what goes with them; numbers stay.
+sub empty_tables
+{
+	my ($node) = @_;
+
+	$node->safe_psql('postgres',
+		'TRUNCATE ' . join(', ', map { "whatsapp.$_" } qw(
+			outbox messages statuses reactions media call_events correspondents contact_sightings contact_changes
+			groups group_participants user_preferences events webhooks attempts evidence news)));
+	return;
+}
+
+# Have nothing sent; and again, whatever is there by then, all at once.
+sub pause_number
+{
+	my ($node) = @_;
+
+	$node->safe_psql('postgres', "UPDATE whatsapp.numbers SET state = 'paused', paused_reason = 'bench'");
+	return;
+}
+
+sub resume_number
+{
+	my ($node) = @_;
+
+	$node->safe_psql('postgres', 'SELECT whatsapp.resume_number(phone_number_id) FROM whatsapp.numbers');
+	return;
+}
+
+# Have what has been written be no burden to what is measured next.
+sub settle_down
+{
+	my ($node, @tables) = @_;
+
+	$node->safe_psql('postgres', "VACUUM ANALYZE $_") foreach @tables;
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	return;
+}
+
+# -- Servers and programs ------------------------------------------------------
+
+# Start an nginx that answers as the Graph API does, and reads what it is sent:
+# one that answers before, as with "return", resets streams of HTTP/2.  Each
+# answer has an id of its own, and the recipient.  The protocol is http, https
+# (HTTP/1.1) or h2.  Options: after, in seconds, is how long an answer takes.
+sub start_server
+{
+	my ($protocol, %options) = @_;
+	my $server = { protocol => $protocol, port => free_port(), status_port => free_port() };
+	my $wait = $options{after} ? "echo_sleep $options{after};" : '';
+	my ($listen, $tls) = ('', '');
+
+	if ($protocol ne 'http')
+	{
+		my $certificate = make_certificate('127.0.0.1');
+
+		$server->{certificate} = $certificate;
+		$server->{scheme} = 'https';
+		$listen = $protocol eq 'h2' ? 'ssl http2' : 'ssl';
+		$tls = "ssl_certificate $certificate->{cert}; ssl_certificate_key $certificate->{key};";
+	}
+	$server->{conf} = <<"CONF";
+map \$request_body \$recipient {
+	"~\\"to\\": ?\\"\\+?(?<digits>[0-9]+)\\"" \$digits;
+}
+access_log off;
+keepalive_requests 1000000000;
+keepalive_timeout 300s;
+client_body_buffer_size 16k;
+server {
+	listen 127.0.0.1:$server->{port} backlog=4096 $listen;
+	$tls
+	location / {
+		default_type application/json;
+		echo_read_request_body;
+		$wait
+		echo '{"messaging_product":"whatsapp","contacts":[{"input":"+\$recipient","wa_id":"\$recipient"}],"messages":[{"id":"wamid.\$request_id"}]}';
+	}
+}
+server {
+	listen 127.0.0.1:$server->{status_port};
+	location / { stub_status; }
+}
+CONF
+	start_again($server);
+	return $server;
+}
+
+# End a server and start it again: it has counted no requests yet, and nobody
+# has a connection.
+sub restart_server
+{
+	my ($server) = @_;
+
+	stop_program($server->{program});
+	start_again($server);
+	return;
+}
+
+sub start_again
+{
+	my ($server) = @_;
+
+	$server->{program} = run_nginx($server->{port}, $server->{conf}, '/usr/lib/nginx/modules/ngx_http_echo_module.so');
+	$server->{asked} = 0;
+	return;
+}
+
+# How many requests a server has had, but for those that ask for that
+sub server_requests
+{
+	my ($server) = @_;
+	my $answer = $http->get("http://127.0.0.1:$server->{status_port}/");
+
+	die "nginx says: $answer->{status} $answer->{content}" if !$answer->{success};
+	$server->{asked}++;
+	my ($requests) = $answer->{content} =~ /^ \d+ \d+ (\d+)/m;
+	return $requests - $server->{asked};
+}
+
+# Run a program to its end, and return what it prints.
+sub run_program
+{
+	my ($env, @command) = @_;
+	local @ENV{ keys %$env } = values %$env;
+	my ($output, $errors);
+
+	IPC::Run::run(\@command, '<', \undef, '>', \$output, '2>', \$errors)
+	  or die "@command[0, 1] has failed: " . ($errors // '');
+	return $output;
+}
+
+# What a program needs to connect to the database; for Node.js, also where its
+# modules are
+sub program_environment
+{
+	my ($node) = @_;
+
+	return (
+		PGHOST => $node->host,
+		PGPORT => $node->port,
+		PGDATABASE => 'postgres',
+		PGUSER => scalar(getpwuid($<)),
+		NODE_PATH => join(':', grep { $_ } $ENV{NODE_PATH}, "$ENV{WHATSAPP_FRONT}/node_modules"));
+}
+
+# What bench/worker.js needs to send from the database to a server
+sub worker_environment
+{
+	my ($node, $server) = @_;
+
+	return (
+		program_environment($node),
+		WORKER_URL => messages_url($server),
+		$server->{protocol} eq 'h2' ? (WORKER_HTTP2 => 1) : (),
+		$server->{certificate} ? (WORKER_CA => $server->{certificate}{cert}) : ());
+}
+
+# Where messages go
+sub messages_url
+{
+	my ($server) = @_;
+
+	return graph_url($server, '/v25.0/' . NUMBER . '/messages');
+}
+
+1;

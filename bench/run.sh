@@ -54,12 +54,17 @@ choose_benches()
 
 # -- Running -------------------------------------------------------------------
 
-# The peers that have to be compiled
-build_peers()
+# What is written in C.  Its headers and libraries are those of the extension.
+build_programs()
 {
-	# shellcheck disable=SC2016	# that shell is to expand it
-	sandbox_as_user sh -c 'gcc -O2 -Wall -Wextra -Werror -o bench/bare bench/bare.c \
-		$(curl-config --cflags --libs 2>/dev/null || pkg-config --cflags --libs libcurl)'
+	local -a gcc=(gcc -O2 -Wall -Wextra -Werror)
+	local curl
+
+	curl=$(curl-config --cflags --libs 2>/dev/null || pkg-config --cflags --libs libcurl)
+	# shellcheck disable=SC2086	# it is words
+	sandbox_as_user "${gcc[@]}" -o bench/bare bench/bare.c $curl
+	sandbox_as_user "${gcc[@]}" -o bench/latency bench/latency.c \
+		"-I$("$PG_CONFIG" --includedir)" "-L$("$PG_CONFIG" --libdir)" -lpq
 }
 
 bench_environment()
@@ -137,7 +142,7 @@ main()
 	describe_machine | sed 's/^/MACHINE\t/' >"$results"
 	note "Building with $("$SANDBOX_PG_CONFIG" --version)"
 	sandbox_build
-	build_peers
+	build_programs
 	sandbox_front_modules
 	bench_environment
 	for name in "${benches[@]}"; do

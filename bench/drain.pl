@@ -28,25 +28,11 @@ use constant PER_RECIPIENT => 10;
 
 my %names = (http => 'HTTP/1.1', https => 'TLS', h2 => 'HTTP/2');
 my $node = start_cluster('drain', undef, 'whatsapp.max_in_flight = ' . IN_FLIGHT);
-my $bodies = $node->basedir . '/bodies';
 
 $node->safe_psql('postgres', slurp_file('bench/worker.sql'));
 sub sql
 {
 	return $node->safe_psql('postgres', $_[0]);
-}
-
-# Make sure that all have been sent, each once: each has an id, all ids are
-# different, and there were no other requests.
-sub check_sent
-{
-	my ($server, $table, $messages) = @_;
-	my $sent = sql("SELECT count(DISTINCT message_id) FILTER (WHERE state = 'sent' AND attempts = 1) FROM $table");
-	my $requests = server_requests($server);
-
-	die "of $messages messages, $sent are sent, by $requests requests"
-	  if $sent != $messages || $requests != $messages;
-	return;
 }
 
 # Each of these drains a queue, and returns how many a second
@@ -55,17 +41,11 @@ sub drain_ours
 {
 	my ($server, $recipients) = @_;
 
-	pause_number($node);
-	empty_tables($node);
+	empty_outbox($node);
 	fill_outbox($node, MESSAGES, recipients => $recipients);
-	settle_down($node, 'whatsapp.outbox');
-	restart_server($server);
-	resume_number($node);
-	await('all have been posted', sub { server_requests($server) >= MESSAGES });
-	my $end = await_sql($node, q{SELECT NOT EXISTS (SELECT FROM whatsapp.outbox WHERE state IN ('queued', 'sending'))});
-	check_sent($server, 'whatsapp.outbox', MESSAGES);
-	keep_bodies() if !-e $bodies;
-	return MESSAGES / ($end - sql('SELECT extract(epoch FROM min(claimed_at)) FROM whatsapp.outbox'));
+	my $seconds = drain_outbox($node, $server, MESSAGES);
+	check_sent($node, $server, MESSAGES);
+	return MESSAGES / $seconds;
 }
 
 sub drain_by_worker
@@ -77,29 +57,8 @@ sub drain_by_worker
 	settle_down($node, 'worker.outbox');
 	restart_server($server);
 	run_program({ worker_environment($node, $server) }, 'node', 'bench/worker.js');
-	check_sent($server, 'worker.outbox', MESSAGES);
+	check_sent($node, $server, MESSAGES, 'worker.outbox');
 	return MESSAGES / sql('SELECT extract(epoch FROM max(finished_at) - min(claimed_at)) FROM worker.outbox');
-}
-
-sub drain_bare
-{
-	my ($server) = @_;
-	my $protocol = $server->{protocol};
-
-	restart_server($server);
-	my $seconds = run_program({}, 'bench/bare', messages_url($server), $bodies, IN_FLIGHT,
-		$protocol eq 'h2' ? 2 : 1, $server->{certificate} ? $server->{certificate}{cert} : ());
-	die 'there were other requests' if server_requests($server) != MESSAGES;
-	return MESSAGES / $seconds;
-}
-
-# Keep what has been posted, for bare libcurl to post the same.
-sub keep_bodies
-{
-	my $query = 'SELECT whatsapp.request_body(o) FROM whatsapp.outbox o ORDER BY id';
-
-	run_program({ program_environment($node) }, 'psql', '-XAtq', '-o', $bodies, '-c', $query);
-	return;
 }
 
 foreach my $protocol (split(' ', $ENV{BENCH_PROTOCOLS} // 'http https h2'))
@@ -112,7 +71,7 @@ foreach my $protocol (split(' ', $ENV{BENCH_PROTOCOLS} // 'http https h2'))
 	my $rates = compare(ROUNDS,
 		ours => sub { drain_ours($server, MESSAGES) },
 		worker => sub { drain_by_worker($server, MESSAGES) },
-		bare => sub { drain_bare($server) });
+		bare => sub { MESSAGES / post_bare($node, $server, MESSAGES, IN_FLIGHT) });
 	my %worker = compared($rates, 'ours', 'worker');
 
 	report(case => $name, beside => 'that many', ours => $worker{ours}, unit => 'messages/s', goal => 'ours >= 15000');

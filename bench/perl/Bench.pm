@@ -36,9 +36,10 @@ use Whatsapp;
 our @EXPORT = qw(
   size progress report point compare compared median percentile
   await await_sql
-  start_cluster send_to fill_outbox empty_tables pause_number resume_number settle_down
+  start_cluster send_to fill_outbox empty_outbox empty_tables pause_number resume_number
+  settle_down drain_outbox check_sent is_drained
   start_server restart_server server_requests messages_url
-  run_program program_environment worker_environment
+  run_program program_environment worker_environment post_bare bare_command
 );
 
 # How long to wait for anything at all, in seconds
@@ -285,6 +286,51 @@ sub resume_number
 	return;
 }
 
+# Have nothing queued, nor leave what is queued next until it is said.
+sub empty_outbox
+{
+	my ($node) = @_;
+
+	pause_number($node);
+	empty_tables($node);
+	return;
+}
+
+# Have the outbox drained, of so many messages, by a sender that has no
+# connection to the server yet.  Returns how many seconds that took: from the
+# beginning of the first claim until it can be seen that all are sent.
+sub drain_outbox
+{
+	my ($node, $server, $messages) = @_;
+
+	settle_down($node, 'whatsapp.outbox');
+	restart_server($server);
+	resume_number($node);
+	await('all have been posted', sub { server_requests($server) >= $messages });
+	my $end = await_sql($node, is_drained());
+	return $end - $node->safe_psql('postgres', 'SELECT extract(epoch FROM min(claimed_at)) FROM whatsapp.outbox');
+}
+
+# The query that is true when nothing is queued nor on its way
+sub is_drained
+{
+	return q{SELECT NOT EXISTS (SELECT FROM whatsapp.outbox WHERE state IN ('queued', 'sending'))};
+}
+
+# Make sure that so many messages have been sent, each once: each has an id, all
+# ids are different, and there were no other requests.
+sub check_sent
+{
+	my ($node, $server, $messages, $table) = @_;
+	my $sent = $node->safe_psql('postgres',
+		"SELECT count(DISTINCT message_id) FROM @{[$table // 'whatsapp.outbox']} WHERE state = 'sent' AND attempts = 1");
+	my $requests = server_requests($server);
+
+	die "of $messages messages, $sent are sent, by $requests requests"
+	  if $sent != $messages || $requests != $messages;
+	return;
+}
+
 # Have what has been written be no burden to what is measured next.
 sub settle_down
 {
@@ -412,6 +458,35 @@ sub worker_environment
 		WORKER_URL => messages_url($server),
 		$server->{protocol} eq 'h2' ? (WORKER_HTTP2 => 1) : (),
 		$server->{certificate} ? (WORKER_CA => $server->{certificate}{cert}) : ());
+}
+
+# Post the bodies of messages as they were sent from the outbox, so many, by
+# bare libcurl.  Returns how many seconds that took.
+sub post_bare
+{
+	my ($node, $server, $messages, $in_flight) = @_;
+
+	restart_server($server);
+	my $seconds = run_program({}, bare_command($node, $server, $messages, $in_flight));
+	my $requests = server_requests($server);
+
+	die "there were $requests requests, and not $messages" if $requests != $messages;
+	return $seconds;
+}
+
+# The command for that.  Bodies are kept from one time to the next.
+sub bare_command
+{
+	my ($node, $server, $messages, $in_flight) = @_;
+	my $file = $node->basedir . "/bodies.$messages";
+
+	run_program({ program_environment($node) }, 'psql', '-XAtq', '-o', $file, '-c',
+		"SELECT whatsapp.request_body(o) FROM whatsapp.outbox o WHERE state = 'sent' ORDER BY id LIMIT $messages")
+	  if !-e $file;
+	return (
+		'bench/bare', messages_url($server), $file, $in_flight,
+		$server->{protocol} eq 'h2' ? 2 : 1,
+		$server->{certificate} ? $server->{certificate}{cert} : ());
 }
 
 # Where messages go

@@ -213,11 +213,12 @@ sub start_cluster
 		@conf);
 	$node->start;
 	add_number($node);
-	$node->safe_psql('postgres', <<'SQL');
+	$node->safe_psql('postgres', <<"SQL");
 UPDATE whatsapp.numbers SET messages_per_second = 1000000000;
 CREATE SCHEMA bench;
-CREATE PROCEDURE bench.await(query text, INOUT at double precision DEFAULT NULL) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE bench.await(query text, INOUT at double precision DEFAULT NULL) LANGUAGE plpgsql AS \$\$
 DECLARE
+	patience CONSTANT double precision := extract(epoch FROM clock_timestamp()) + @{[PATIENCE]};
 	is_so boolean;
 BEGIN
 	LOOP
@@ -225,9 +226,12 @@ BEGIN
 		at := extract(epoch FROM clock_timestamp());
 		COMMIT;
 		EXIT WHEN is_so;
+		IF at > patience THEN
+			RAISE EXCEPTION 'waited in vain for %', query;
+		END IF;
 		PERFORM pg_sleep(0.002);
 	END LOOP;
-END $$;
+END \$\$;
 SQL
 	wait_for_sender($node);
 	return $node;
@@ -346,12 +350,14 @@ sub settle_down
 # Start an nginx that answers as the Graph API does, and reads what it is sent:
 # one that answers before, as with "return", resets streams of HTTP/2.  Each
 # answer has an id of its own, and the recipient.  The protocol is http, https
-# (HTTP/1.1) or h2.  Options: after, in seconds, is how long an answer takes.
+# (HTTP/1.1) or h2.  Options: after, in seconds, is how long an answer takes;
+# errors, how many percent are refused, and as many again are told to come back.
 sub start_server
 {
 	my ($protocol, %options) = @_;
 	my $server = { protocol => $protocol, port => free_port(), status_port => free_port() };
 	my $wait = $options{after} ? "echo_sleep $options{after};" : '';
+	my $trouble = $options{errors} ? "$options{errors}% /refused; $options{errors}% /busy;" : '';
 	my ($listen, $tls) = ('', '');
 
 	if ($protocol ne 'http')
@@ -364,6 +370,10 @@ sub start_server
 		$tls = "ssl_certificate $certificate->{cert}; ssl_certificate_key $certificate->{key};";
 	}
 	$server->{conf} = <<"CONF";
+split_clients \$request_id \$trouble {
+	$trouble
+	* "";
+}
 map \$request_body \$recipient {
 	"~\\"to\\": ?\\"\\+?(?<digits>[0-9]+)\\"" \$digits;
 }
@@ -374,11 +384,24 @@ client_body_buffer_size 16k;
 server {
 	listen 127.0.0.1:$server->{port} backlog=4096 $listen;
 	$tls
+	default_type application/json;
 	location / {
-		default_type application/json;
+		if (\$trouble) {
+			rewrite ^ \$trouble last;
+		}
 		echo_read_request_body;
 		$wait
 		echo '{"messaging_product":"whatsapp","contacts":[{"input":"+\$recipient","wa_id":"\$recipient"}],"messages":[{"id":"wamid.\$request_id"}]}';
+	}
+	location = /refused {
+		echo_read_request_body;
+		echo_status 400;
+		echo '{"error":{"message":"(#131026) Message undeliverable","type":"OAuthException","code":131026,"fbtrace_id":"\$request_id"}}';
+	}
+	location = /busy {
+		echo_read_request_body;
+		echo_status 503;
+		echo '{"error":{"message":"(#131016) Service unavailable","type":"OAuthException","code":131016,"fbtrace_id":"\$request_id"}}';
 	}
 }
 server {

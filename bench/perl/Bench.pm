@@ -37,7 +37,7 @@ our @EXPORT = qw(
   size progress report point compare compared median percentile
   await await_sql
   start_cluster send_to fill_outbox empty_outbox empty_tables pause_number resume_number
-  settle_down drain_outbox check_sent is_drained
+  settle_down drain_outbox send_part check_sent is_drained
   start_server restart_server server_requests messages_url
   run_program program_environment worker_environment post_bare bare_command
 );
@@ -307,12 +307,39 @@ sub drain_outbox
 {
 	my ($node, $server, $messages) = @_;
 
-	settle_down($node, 'whatsapp.outbox');
-	restart_server($server);
-	resume_number($node);
+	start_draining($node, $server);
 	await('all have been posted', sub { server_requests($server) >= $messages });
 	my $end = await_sql($node, is_drained());
 	return $end - $node->safe_psql('postgres', 'SELECT extract(epoch FROM min(claimed_at)) FROM whatsapp.outbox');
+}
+
+# Have at least so many messages of the outbox sent, of perhaps many more, and no
+# others from then on.  Returns how many seconds each took, from the first claim
+# until the last recording, as the rows tell.  Those with an id like
+# "wamid.before1" had been sent before.
+sub send_part
+{
+	my ($node, $server, $messages) = @_;
+
+	start_draining($node, $server);
+	await('enough have been posted', sub { server_requests($server) >= $messages }, 0.005);
+	pause_number($node);
+	await_sql($node, q{SELECT NOT EXISTS (SELECT FROM whatsapp.outbox WHERE state = 'sending')});
+	my ($sent, $seconds) = split(/\|/, $node->safe_psql('postgres',
+			q{SELECT count(DISTINCT message_id), extract(epoch FROM max(finished_at) - min(claimed_at)) FROM whatsapp.outbox WHERE state = 'sent' AND message_id NOT LIKE 'wamid.before%'}));
+
+	die "$sent have left, and not each once" if $sent != server_requests($server);
+	return $seconds / $sent;
+}
+
+sub start_draining
+{
+	my ($node, $server) = @_;
+
+	settle_down($node, 'whatsapp.outbox');
+	restart_server($server);
+	resume_number($node);
+	return;
 }
 
 # The query that is true when nothing is queued nor on its way

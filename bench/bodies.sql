@@ -3,16 +3,15 @@
 --	psql -f bench/bodies.sql
 --	SELECT bench.make_bodies('text', 20000);
 --
--- in a database with the extension: the schema "bench" is made again, and with
--- it whatsapp has one app secret.
+-- in a database with the extension, which has but one app secret then.
 
 SET client_min_messages = warning;
-DROP SCHEMA IF EXISTS bench CASCADE;
-CREATE SCHEMA bench;
+CREATE SCHEMA IF NOT EXISTS bench;
 
 DELETE FROM whatsapp.secrets WHERE kind = 'app_secret';
 SELECT whatsapp.set_app_secret('0123456789abcdef0123456789abcdef') \g /dev/null
 
+DROP TABLE IF EXISTS bench.bodies;
 CREATE TABLE bench.bodies (
 	kind text NOT NULL,
 	n integer NOT NULL,
@@ -23,19 +22,19 @@ CREATE TABLE bench.bodies (
 
 -- As Meta makes them: bytes in base64, with the phone number of the other side,
 -- and something that no other message has.
-CREATE FUNCTION bench.wamid(kind text, n integer, wa_id text) RETURNS text
+CREATE OR REPLACE FUNCTION bench.wamid(kind text, n integer, wa_id text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN 'wamid.' || encode(
 	'\x1c180b'::bytea || wa_id::bytea || '\x15020012181418'::bytea
 	|| upper(left(md5(kind || n), 18))::bytea || '\x00'::bytea, 'base64');
 
 -- The person that a webhook is about, of so many
-CREATE FUNCTION bench.wa_id(n integer, people integer) RETURNS text
+CREATE OR REPLACE FUNCTION bench.wa_id(n integer, people integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN (15550000000 + n::bigint * 7919 % people)::text;
 
 -- What they write: 5 to 200 characters, some of which JSON has escapes for
-CREATE FUNCTION bench.words(n integer) RETURNS text
+CREATE OR REPLACE FUNCTION bench.words(n integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN left(
 	(ARRAY['Does it come in another color? ', 'Caf\u00e9 at nine, then \ud83d\ude00 ', 'Where is my order? I have been waiting for it. ',
@@ -45,7 +44,7 @@ RETURN left(
 -- Make webhooks first .. first + n - 1 of a kind (text, image or status), of a
 -- fifth as many people.  Statuses are three for each message: all are sent
 -- first, then all delivered, then all read.
-CREATE FUNCTION bench.make_bodies(kind text, n integer, first integer DEFAULT 1) RETURNS void
+CREATE OR REPLACE FUNCTION bench.make_bodies(kind text, n integer, first integer DEFAULT 1) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -92,7 +91,7 @@ END $$;
 
 -- The messages that these statuses are about, as they are there when they have
 -- been sent from the outbox
-CREATE FUNCTION bench.make_sent(n integer, first integer DEFAULT 1) RETURNS void
+CREATE OR REPLACE FUNCTION bench.make_sent(n integer, first integer DEFAULT 1) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE

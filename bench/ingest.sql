@@ -1,6 +1,7 @@
 -- What it costs to file a webhook, in the server: whatsapp.ingest() beside a
 -- peer in PL/pgSQL that files the same rows (bench/peer.sql), and beside bare
--- INSERTs of the finished rows.
+-- INSERTs of the finished rows; and whatsapp.ingest_batch(), beside the same
+-- peer, and INSERTs of all the rows of as many webhooks.
 --
 --	createdb ingest
 --	psql -d ingest -c 'CREATE EXTENSION whatsapp'
@@ -12,8 +13,8 @@
 -- is told is the median of hundreds, without what the loop itself costs, nor
 -- the commit.  In the end the tables of all three must be the same.
 --
--- Goals: at most 0.6 times what the peer takes, and twice the INSERTs; of
--- batches of a hundred, 25,000 a second, and 1.6 times the set-based INSERTs.
+-- Goals: at most 0.6 times what the peer takes, and twice what INSERTs do; of
+-- batches, 25,000 a second, and 1.6 times what INSERTs of all rows take.
 
 \set QUIET on
 \set ON_ERROR_STOP on
@@ -23,99 +24,92 @@
 	\set n 6000
 \endif
 \ir bodies.sql
-\ir peer.sql
 SET synchronous_commit = off;
 
-DROP SCHEMA IF EXISTS bare CASCADE;
-CREATE SCHEMA bare;
-CREATE TABLE bare.messages (LIKE whatsapp.messages INCLUDING ALL);
-CREATE TABLE bare.statuses (LIKE whatsapp.statuses INCLUDING ALL);
-CREATE TABLE bare.media (LIKE whatsapp.media INCLUDING ALL);
-CREATE TABLE bare.correspondents (LIKE whatsapp.correspondents INCLUDING ALL);
-CREATE TABLE bare.events (LIKE whatsapp.events INCLUDING ALL);
+-- Of these there are copies, for the peer, and for bare INSERTs
+CREATE OR REPLACE FUNCTION bench.tables() RETURNS text[]
+LANGUAGE sql IMMUTABLE
+RETURN '{messages, statuses, media, correspondents, contact_sightings, events, evidence, outbox}'::text[];
 
--- The finished rows of a hundred webhooks, of which each has at most one for
--- each table; as they were when the webhook had been filed
-CREATE TEMPORARY TABLE finished (
-	n integer PRIMARY KEY,
-	message whatsapp.messages,
-	status whatsapp.statuses,
-	medium whatsapp.media,
-	event whatsapp.events,
-	name text,
-	at timestamptz
-);
-CREATE TABLE bench.result (kind text, batch boolean, what text, first integer, us double precision);
+CREATE OR REPLACE PROCEDURE bench.copy_tables(to_schema text)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	name text;
+BEGIN
+	EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', to_schema);
+	EXECUTE format('CREATE SCHEMA %I', to_schema);
+	FOREACH name IN ARRAY bench.tables() LOOP
+		EXECUTE format('CREATE TABLE %I.%I (LIKE whatsapp.%I INCLUDING ALL)', to_schema, name, name);
+	END LOOP;
+END $$;
 
-CREATE PROCEDURE bench.finish(kind text, first integer, last integer)
+CALL bench.copy_tables('peer');
+CALL bench.copy_tables('bare');
+\ir peer.sql
+SELECT peer.set_app_secret('0123456789abcdef0123456789abcdef') \g /dev/null
+
+-- The finished rows of a hundred webhooks: of each a message, with what belongs
+-- to it, or a status
+DROP TABLE IF EXISTS bench.finished, bench.finished_statuses, bench.result;
+CREATE UNLOGGED TABLE bench.finished AS
+SELECT 0 AS n, m.*, d.mime_type, d.sha256, d.caption, d.url, ''::text AS name, ''::bytea AS event_id, m.element AS contact
+FROM whatsapp.messages m, whatsapp.media d LIMIT 0;
+CREATE UNLOGGED TABLE bench.finished_statuses AS SELECT 0 AS n, s.* FROM whatsapp.statuses s LIMIT 0;
+CREATE TABLE bench.result (kind text, batch boolean, first integer, ours double precision, peer double precision, bare double precision);
+
+CREATE OR REPLACE PROCEDURE bench.finish(kind text, first integer, last integer)
 LANGUAGE plpgsql
 AS $$
 BEGIN
-	TRUNCATE finished;
-	INSERT INTO finished
-	SELECT b.n, m, s, d, e, e.element #>> '{profile,name}', coalesce(s.at, m.sent_at)
-	FROM (
-		SELECT o.n, v.value, coalesce(v.value #>> '{messages,0,id}', v.value #>> '{statuses,0,id}') AS id
-		FROM bench.bodies o
-		CROSS JOIN LATERAL (SELECT convert_from(o.body, 'UTF8')::jsonb #> '{entry,0,changes,0,value}' AS value) v
-		WHERE o.kind = finish.kind AND o.n BETWEEN first AND last
-	) b
-	LEFT JOIN whatsapp.messages m ON m.phone_number_id = '106540352242922' AND m.message_id = b.id
-	LEFT JOIN whatsapp.statuses s ON s.phone_number_id = m.phone_number_id AND s.message_id = m.message_id
-		AND s.status = b.value #>> '{statuses,0,status}' AND s.participant = ''
-	LEFT JOIN whatsapp.media d ON d.phone_number_id = m.phone_number_id AND d.media_id = m.media_id
-	LEFT JOIN whatsapp.events e ON e.event_id = whatsapp.event_id(m.phone_number_id, NULL, b.value #> '{contacts,0}');
-	ANALYZE finished;
+	TRUNCATE bench.finished, bench.finished_statuses;
+	IF kind = 'status' THEN
+		INSERT INTO bench.finished_statuses
+		SELECT b.n, s.*
+		FROM bench.bodies b
+		CROSS JOIN LATERAL (SELECT convert_from(b.body, 'UTF8')::jsonb #> '{entry,0,changes,0,value,statuses,0}' AS element) v
+		JOIN whatsapp.statuses s ON s.phone_number_id = '106540352242922' AND s.message_id = v.element ->> 'id'
+			AND s.status = v.element ->> 'status' AND s.participant = ''
+		WHERE b.kind = finish.kind AND b.n BETWEEN first AND last
+		ORDER BY b.n;
+	ELSE
+		INSERT INTO bench.finished
+		SELECT b.n, m.*, d.mime_type, d.sha256, d.caption, d.url, e.element #>> '{profile,name}', e.event_id, e.element
+		FROM bench.bodies b
+		CROSS JOIN LATERAL (SELECT convert_from(b.body, 'UTF8')::jsonb #> '{entry,0,changes,0,value}' AS value) v
+		JOIN whatsapp.messages m ON m.phone_number_id = '106540352242922' AND m.message_id = v.value #>> '{messages,0,id}'
+		JOIN whatsapp.events e ON e.event_id = whatsapp.event_id(m.phone_number_id, NULL, v.value #> '{contacts,0}')
+		LEFT JOIN whatsapp.media d ON d.phone_number_id = m.phone_number_id AND d.media_id = m.media_id
+		WHERE b.kind = finish.kind AND b.n BETWEEN first AND last
+		ORDER BY b.n;
+	END IF;
+	ANALYZE bench.finished, bench.finished_statuses;
 END $$;
 
 -- These return how long it took, in microseconds
 
-CREATE FUNCTION bench.loop_alone(kind text, first integer, last integer) RETURNS double precision
+-- webhooks one by one, as "ours", by the "peer", or by nobody
+CREATE OR REPLACE FUNCTION bench.one_by_one(who text, kind text, first integer, last integer) RETURNS double precision
 LANGUAGE plpgsql
 AS $$
 DECLARE
 	began CONSTANT timestamptz := clock_timestamp();
 	w record;
 BEGIN
-	FOR w IN SELECT b.body, b.signature FROM bench.bodies b WHERE b.kind = loop_alone.kind AND b.n BETWEEN first AND last LOOP
-		IF length(w.body) = length(w.signature) THEN
-			RAISE 'what is that?';
-		END IF;
-	END LOOP;
-	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
-END $$;
-
-CREATE FUNCTION bench.ours(kind text, first integer, last integer) RETURNS double precision
-LANGUAGE plpgsql
-AS $$
-DECLARE
-	began CONSTANT timestamptz := clock_timestamp();
-	w record;
-BEGIN
-	FOR w IN SELECT b.body, b.signature FROM bench.bodies b WHERE b.kind = ours.kind AND b.n BETWEEN first AND last LOOP
-		IF (whatsapp.ingest(w.body, w.signature)).http_status <> 200 THEN
+	FOR w IN SELECT b.body, b.signature FROM bench.bodies b WHERE b.kind = one_by_one.kind AND b.n BETWEEN first AND last LOOP
+		IF (CASE who
+			WHEN 'ours' THEN (whatsapp.ingest(w.body, w.signature)).http_status
+			WHEN 'peer' THEN peer.ingest(w.body, w.signature)
+			ELSE 200
+		END) <> 200 THEN
 			RAISE 'not filed';
 		END IF;
 	END LOOP;
 	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
 END $$;
 
-CREATE FUNCTION bench.peer(kind text, first integer, last integer) RETURNS double precision
-LANGUAGE plpgsql
-AS $$
-DECLARE
-	began CONSTANT timestamptz := clock_timestamp();
-	w record;
-BEGIN
-	FOR w IN SELECT b.body, b.signature FROM bench.bodies b WHERE b.kind = peer.kind AND b.n BETWEEN first AND last LOOP
-		IF peer.ingest(w.body, w.signature) <> 200 THEN
-			RAISE 'not filed';
-		END IF;
-	END LOOP;
-	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
-END $$;
-
-CREATE FUNCTION bench.ours_batch(kind text, first integer, last integer) RETURNS double precision
+-- webhooks by ingest_batch(), so many a call
+CREATE OR REPLACE FUNCTION bench.in_batches(kind text, first integer, last integer, size integer) RETURNS double precision
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -123,72 +117,72 @@ DECLARE
 	signatures text[];
 	nfiled integer;
 	began timestamptz;
+	us double precision := 0;
 BEGIN
-	SELECT array_agg(b.body ORDER BY b.n), array_agg(b.signature ORDER BY b.n) INTO bodies, signatures
-	FROM bench.bodies b WHERE b.kind = ours_batch.kind AND b.n BETWEEN first AND last;
-	began := clock_timestamp();
-	SELECT count(*) INTO nfiled FROM whatsapp.ingest_batch(bodies, signatures) r WHERE r.http_status = 200;
-	IF nfiled <> cardinality(bodies) THEN
-		RAISE 'not filed';
-	END IF;
-	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
+	FOR start IN first .. last BY size LOOP
+		SELECT array_agg(b.body ORDER BY b.n), array_agg(b.signature ORDER BY b.n) INTO bodies, signatures
+		FROM bench.bodies b
+		WHERE b.kind = in_batches.kind AND b.n BETWEEN start AND least(start + size - 1, last);
+		began := clock_timestamp();
+		SELECT count(*) INTO nfiled FROM whatsapp.ingest_batch(bodies, signatures) r WHERE r.http_status = 200;
+		us := us + extract(epoch FROM clock_timestamp() - began) * 1e6;
+		IF nfiled <> cardinality(bodies) THEN
+			RAISE 'not filed';
+		END IF;
+	END LOOP;
+	RETURN us;
 END $$;
 
--- The INSERTs, of one row each
-CREATE FUNCTION bench.bare(kind text, first integer, last integer) RETURNS double precision
+-- INSERTs of the finished rows, one by one
+CREATE OR REPLACE FUNCTION bench.insert_one_by_one(kind text) RETURNS double precision
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	f record;
-	m whatsapp.messages;
-	s whatsapp.statuses;
-	d whatsapp.media;
-	e whatsapp.events;
+	m record;
+	s record;
 	began timestamptz;
 	us double precision := 0;
 BEGIN
-	FOR f IN SELECT * FROM finished ORDER BY n LOOP
-		m := f.message;
-		s := f.status;
-		d := f.medium;
-		e := f.event;
+	FOR m IN SELECT * FROM bench.finished ORDER BY n LOOP
 		began := clock_timestamp();
-		IF kind = 'status' THEN
-			INSERT INTO bare.statuses (phone_number_id, message_id, status, participant, at, wa_id, user_id, parent_user_id,
-				conversation, pricing, errors, error_code, callback_data, element)
-			VALUES (s.phone_number_id, s.message_id, s.status, s.participant, s.at, s.wa_id, s.user_id, s.parent_user_id,
-				s.conversation, s.pricing, s.errors, s.error_code, s.callback_data, s.element);
-			INSERT INTO bare.messages AS t (phone_number_id, message_id, direction, wa_id, status, status_at)
-			VALUES (s.phone_number_id, s.message_id, 'outbound', s.wa_id, s.status, s.at)
-			ON CONFLICT (phone_number_id, message_id) DO UPDATE SET status = excluded.status, status_at = excluded.status_at;
-			INSERT INTO bare.correspondents AS t (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen)
-			VALUES (s.phone_number_id, s.wa_id, 'wa_id', s.wa_id, s.at, s.at, s.at)
-			ON CONFLICT (phone_number_id, contact_key) DO UPDATE SET wa_id_at = excluded.wa_id_at, last_seen = excluded.last_seen;
-		ELSE
-			INSERT INTO bare.messages (phone_number_id, message_id, direction, type, body, wa_id, user_id, parent_user_id, group_id,
-				context_id, forwarded, target_id, reply_id, payload, response, referral, ctwa_clid, media_id, error_code, sent_at, element)
-			VALUES (m.phone_number_id, m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.parent_user_id, m.group_id,
-				m.context_id, m.forwarded, m.target_id, m.reply_id, m.payload, m.response, m.referral, m.ctwa_clid, m.media_id, m.error_code, m.sent_at, m.element);
-			IF kind = 'image' THEN
-				INSERT INTO bare.media (phone_number_id, media_id, message_id, kind, mime_type, sha256, filename, caption, voice, animated, url, at)
-				VALUES (d.phone_number_id, d.media_id, d.message_id, d.kind, d.mime_type, d.sha256, d.filename, d.caption, d.voice, d.animated, d.url, d.at);
-			END IF;
-			INSERT INTO bare.correspondents AS t (phone_number_id, contact_key, kind, wa_id, wa_id_at, name, name_at, first_seen, last_seen, last_message_at, last_inbound_at)
-			VALUES (m.phone_number_id, m.wa_id, 'wa_id', m.wa_id, m.sent_at, f.name, m.sent_at, m.sent_at, m.sent_at, m.sent_at, m.sent_at)
-			ON CONFLICT (phone_number_id, contact_key) DO UPDATE
-			SET wa_id_at = excluded.wa_id_at, name = excluded.name, name_at = excluded.name_at, last_seen = excluded.last_seen,
-				last_message_at = excluded.last_message_at, last_inbound_at = excluded.last_inbound_at;
-			INSERT INTO bare.events (event_id, phone_number_id, field, event, element)
-			VALUES (e.event_id, e.phone_number_id, e.field, e.event, e.element)
-			ON CONFLICT DO NOTHING;
+		INSERT INTO bare.messages (phone_number_id, message_id, direction, type, body, wa_id, user_id, parent_user_id, group_id,
+			context_id, forwarded, target_id, reply_id, payload, response, referral, ctwa_clid, media_id, error_code, sent_at, element)
+		VALUES (m.phone_number_id, m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.parent_user_id, m.group_id,
+			m.context_id, m.forwarded, m.target_id, m.reply_id, m.payload, m.response, m.referral, m.ctwa_clid, m.media_id, m.error_code, m.sent_at, m.element);
+		IF kind = 'image' THEN
+			INSERT INTO bare.media (phone_number_id, media_id, message_id, kind, mime_type, sha256, caption, url, at)
+			VALUES (m.phone_number_id, m.media_id, m.message_id, m.type, m.mime_type, m.sha256, m.caption, m.url, m.sent_at);
 		END IF;
+		INSERT INTO bare.correspondents (phone_number_id, contact_key, kind, wa_id, wa_id_at, name, name_at, first_seen, last_seen, last_message_at, last_inbound_at)
+		VALUES (m.phone_number_id, m.wa_id, 'wa_id', m.wa_id, m.sent_at, m.name, m.sent_at, m.sent_at, m.sent_at, m.sent_at, m.sent_at)
+		ON CONFLICT (phone_number_id, contact_key) DO UPDATE
+		SET wa_id_at = excluded.wa_id_at, name = excluded.name, name_at = excluded.name_at, last_seen = excluded.last_seen,
+			last_message_at = excluded.last_message_at, last_inbound_at = excluded.last_inbound_at;
+		INSERT INTO bare.events (event_id, phone_number_id, field, event, element)
+		VALUES (m.event_id, m.phone_number_id, 'contacts', 'seen', m.contact)
+		ON CONFLICT DO NOTHING;
+		us := us + extract(epoch FROM clock_timestamp() - began) * 1e6;
+	END LOOP;
+
+	FOR s IN SELECT * FROM bench.finished_statuses ORDER BY n LOOP
+		began := clock_timestamp();
+		INSERT INTO bare.statuses (phone_number_id, message_id, status, participant, at, wa_id, user_id, parent_user_id,
+			conversation, pricing, errors, error_code, callback_data, element)
+		VALUES (s.phone_number_id, s.message_id, s.status, s.participant, s.at, s.wa_id, s.user_id, s.parent_user_id,
+			s.conversation, s.pricing, s.errors, s.error_code, s.callback_data, s.element);
+		INSERT INTO bare.messages (phone_number_id, message_id, direction, wa_id, status, status_at)
+		VALUES (s.phone_number_id, s.message_id, 'outbound', s.wa_id, s.status, s.at)
+		ON CONFLICT (phone_number_id, message_id) DO UPDATE SET status = excluded.status, status_at = excluded.status_at;
+		INSERT INTO bare.correspondents (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen)
+		VALUES (s.phone_number_id, s.wa_id, 'wa_id', s.wa_id, s.at, s.at, s.at)
+		ON CONFLICT (phone_number_id, contact_key) DO UPDATE SET wa_id_at = excluded.wa_id_at, last_seen = excluded.last_seen;
 		us := us + extract(epoch FROM clock_timestamp() - began) * 1e6;
 	END LOOP;
 	RETURN us;
 END $$;
 
--- and of all rows of a hundred webhooks
-CREATE FUNCTION bench.bare_batch(kind text, first integer, last integer) RETURNS double precision
+-- and all at once
+CREATE OR REPLACE FUNCTION bench.insert_at_once(kind text) RETURNS double precision
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -199,158 +193,147 @@ BEGIN
 			conversation, pricing, errors, error_code, callback_data, element)
 		SELECT s.phone_number_id, s.message_id, s.status, s.participant, s.at, s.wa_id, s.user_id, s.parent_user_id,
 			s.conversation, s.pricing, s.errors, s.error_code, s.callback_data, s.element
-		FROM finished f CROSS JOIN LATERAL (SELECT (f.status).*) s;
-		INSERT INTO bare.messages AS t (phone_number_id, message_id, direction, wa_id, status, status_at)
+		FROM bench.finished_statuses s;
+		INSERT INTO bare.messages (phone_number_id, message_id, direction, wa_id, status, status_at)
 		SELECT DISTINCT ON (s.message_id) s.phone_number_id, s.message_id, 'outbound', s.wa_id, s.status, s.at
-		FROM finished f CROSS JOIN LATERAL (SELECT (f.status).*) s
-		ORDER BY s.message_id, f.n DESC
+		FROM bench.finished_statuses s
+		ORDER BY s.message_id, s.n DESC
 		ON CONFLICT (phone_number_id, message_id) DO UPDATE SET status = excluded.status, status_at = excluded.status_at;
-		INSERT INTO bare.correspondents AS t (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen)
+		INSERT INTO bare.correspondents (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen)
 		SELECT s.phone_number_id, s.wa_id, 'wa_id', s.wa_id, max(s.at), min(s.at), max(s.at)
-		FROM finished f CROSS JOIN LATERAL (SELECT (f.status).*) s
+		FROM bench.finished_statuses s
 		GROUP BY s.phone_number_id, s.wa_id
 		ON CONFLICT (phone_number_id, contact_key) DO UPDATE SET wa_id_at = excluded.wa_id_at, last_seen = excluded.last_seen;
-	ELSE
-		INSERT INTO bare.messages (phone_number_id, message_id, direction, type, body, wa_id, user_id, parent_user_id, group_id,
-			context_id, forwarded, target_id, reply_id, payload, response, referral, ctwa_clid, media_id, error_code, sent_at, element)
-		SELECT m.phone_number_id, m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.parent_user_id, m.group_id,
-			m.context_id, m.forwarded, m.target_id, m.reply_id, m.payload, m.response, m.referral, m.ctwa_clid, m.media_id, m.error_code, m.sent_at, m.element
-		FROM finished f CROSS JOIN LATERAL (SELECT (f.message).*) m;
-		IF kind = 'image' THEN
-			INSERT INTO bare.media (phone_number_id, media_id, message_id, kind, mime_type, sha256, filename, caption, voice, animated, url, at)
-			SELECT d.phone_number_id, d.media_id, d.message_id, d.kind, d.mime_type, d.sha256, d.filename, d.caption, d.voice, d.animated, d.url, d.at
-			FROM finished f CROSS JOIN LATERAL (SELECT (f.medium).*) d;
-		END IF;
-		INSERT INTO bare.correspondents AS t (phone_number_id, contact_key, kind, wa_id, wa_id_at, name, name_at, first_seen, last_seen, last_message_at, last_inbound_at)
-		SELECT '106540352242922', v.wa_id, 'wa_id', v.wa_id, max(f.at), max(f.name), max(f.at), min(f.at), max(f.at), max(f.at), max(f.at)
-		FROM finished f CROSS JOIN LATERAL (SELECT (f.message).wa_id) v
-		GROUP BY v.wa_id
-		ON CONFLICT (phone_number_id, contact_key) DO UPDATE
-		SET wa_id_at = excluded.wa_id_at, name = excluded.name, name_at = excluded.name_at, last_seen = excluded.last_seen,
-			last_message_at = excluded.last_message_at, last_inbound_at = excluded.last_inbound_at;
-		INSERT INTO bare.events (event_id, phone_number_id, field, event, element)
-		SELECT DISTINCT e.event_id, e.phone_number_id, e.field, e.event, e.element
-		FROM finished f CROSS JOIN LATERAL (SELECT (f.event).*) e
-		ON CONFLICT DO NOTHING;
+		RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
 	END IF;
+
+	INSERT INTO bare.messages (phone_number_id, message_id, direction, type, body, wa_id, user_id, parent_user_id, group_id,
+		context_id, forwarded, target_id, reply_id, payload, response, referral, ctwa_clid, media_id, error_code, sent_at, element)
+	SELECT m.phone_number_id, m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.parent_user_id, m.group_id,
+		m.context_id, m.forwarded, m.target_id, m.reply_id, m.payload, m.response, m.referral, m.ctwa_clid, m.media_id, m.error_code, m.sent_at, m.element
+	FROM bench.finished m;
+	IF kind = 'image' THEN
+		INSERT INTO bare.media (phone_number_id, media_id, message_id, kind, mime_type, sha256, caption, url, at)
+		SELECT m.phone_number_id, m.media_id, m.message_id, m.type, m.mime_type, m.sha256, m.caption, m.url, m.sent_at
+		FROM bench.finished m;
+	END IF;
+	INSERT INTO bare.correspondents (phone_number_id, contact_key, kind, wa_id, wa_id_at, name, name_at, first_seen, last_seen, last_message_at, last_inbound_at)
+	SELECT m.phone_number_id, m.wa_id, 'wa_id', m.wa_id, max(m.sent_at), max(m.name), max(m.sent_at), min(m.sent_at), max(m.sent_at), max(m.sent_at), max(m.sent_at)
+	FROM bench.finished m
+	GROUP BY m.phone_number_id, m.wa_id
+	ON CONFLICT (phone_number_id, contact_key) DO UPDATE
+	SET wa_id_at = excluded.wa_id_at, name = excluded.name, name_at = excluded.name_at, last_seen = excluded.last_seen,
+		last_message_at = excluded.last_message_at, last_inbound_at = excluded.last_inbound_at;
+	INSERT INTO bare.events (event_id, phone_number_id, field, event, element)
+	SELECT DISTINCT m.event_id, m.phone_number_id, 'contacts', 'seen', m.contact
+	FROM bench.finished m
+	ON CONFLICT DO NOTHING;
 	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
 END $$;
 
 -- Empty all tables; of statuses, the messages are there
-CREATE PROCEDURE bench.empty(kind text, n integer)
+CREATE OR REPLACE PROCEDURE bench.empty(kind text, n integer)
 LANGUAGE plpgsql
 AS $$
 DECLARE
 	name text;
+	columns text;
 BEGIN
-	TRUNCATE whatsapp.outbox, whatsapp.messages, whatsapp.statuses, whatsapp.media, whatsapp.correspondents, whatsapp.contact_sightings,
-		whatsapp.events, whatsapp.evidence, whatsapp.webhooks;
+	FOREACH name IN ARRAY bench.tables() LOOP
+		EXECUTE format('TRUNCATE whatsapp.%I, peer.%I, bare.%I', name, name, name);
+	END LOOP;
 	IF kind = 'status' THEN
 		PERFORM bench.make_sent(n);
 	END IF;
-	FOREACH name IN ARRAY '{messages, statuses, media, correspondents, events, outbox}'::text[] LOOP
-		EXECUTE format('TRUNCATE peer.%I', name);
-		IF name = 'outbox' THEN
-			EXECUTE 'INSERT INTO peer.outbox (id, phone_number_id, recipient, body, state, attempts, message_id, created_at, finished_at)
-				OVERRIDING SYSTEM VALUE
-				SELECT id, phone_number_id, recipient, body, state, attempts, message_id, created_at, finished_at FROM whatsapp.outbox ORDER BY id';
-		ELSE
-			EXECUTE format('TRUNCATE bare.%I', name);
-			IF name IN ('messages', 'correspondents') THEN
-				EXECUTE format('INSERT INTO peer.%1$I SELECT * FROM whatsapp.%1$I', name);
-				EXECUTE format('INSERT INTO bare.%1$I SELECT * FROM whatsapp.%1$I', name);
-			END IF;
-			EXECUTE format('ANALYZE bare.%I', name);
-		END IF;
-		EXECUTE format('ANALYZE peer.%I', name);
-		EXECUTE format('ANALYZE whatsapp.%I', name);
+	FOREACH name IN ARRAY bench.tables() LOOP
+		SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
+		FROM pg_attribute a
+		WHERE a.attrelid = format('whatsapp.%I', name)::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+		EXECUTE format('INSERT INTO peer.%1$I (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM whatsapp.%1$I', name, columns);
+		EXECUTE format('INSERT INTO bare.%1$I (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM whatsapp.%1$I', name, columns);
+		EXECUTE format('ANALYZE whatsapp.%I, peer.%I, bare.%I', name, name, name);
 	END LOOP;
-	TRUNCATE peer.contact_sightings, peer.evidence;
-END $$;
-
--- File n webhooks of a kind by all three, one by one or in batches
-CREATE PROCEDURE bench.run(kind text, n integer, batch boolean)
-LANGUAGE plpgsql
-AS $$
-DECLARE
-	size CONSTANT integer := 100;
-	alone double precision;
-	us double precision[];
-BEGIN
-	CALL bench.empty(kind, n);
-	COMMIT;
-	FOR start IN 1 .. n BY size LOOP
-		alone := bench.loop_alone(kind, start, start + size - 1);
-		-- each goes first in its turn, but INSERTs need the rows
-		IF start / size % 2 = 0 THEN
-			us[2] := bench.peer(kind, start, start + size - 1) - alone;
-			COMMIT;
-		END IF;
-		us[1] := CASE WHEN batch THEN bench.ours_batch(kind, start, start + size - 1) ELSE bench.ours(kind, start, start + size - 1) - alone END;
-		COMMIT;
-		IF start / size % 2 = 1 THEN
-			us[2] := bench.peer(kind, start, start + size - 1) - alone;
-			COMMIT;
-		END IF;
-		CALL bench.finish(kind, start, start + size - 1);
-		COMMIT;
-		us[3] := CASE WHEN batch THEN bench.bare_batch(kind, start, start + size - 1) ELSE bench.bare(kind, start, start + size - 1) END;
-		COMMIT;
-		INSERT INTO bench.result
-		SELECT kind, batch, w.what, start, us[w.ord] / size
-		FROM unnest('{ours, peer, bare}'::text[]) WITH ORDINALITY w (what, ord);
-		COMMIT;
-	END LOOP;
-	CALL bench.compare(kind);
-	COMMIT;
 END $$;
 
 -- Raise an error unless all three have the same rows, but for when they came
-CREATE PROCEDURE bench.compare(kind text)
+CREATE OR REPLACE PROCEDURE bench.compare()
 LANGUAGE plpgsql
 AS $$
 DECLARE
 	name text;
 	other text;
-	differing integer;
+	ndiffering integer;
 BEGIN
-	FOREACH name IN ARRAY '{messages, statuses, media, correspondents, events}'::text[] LOOP
+	FOREACH name IN ARRAY bench.tables() LOOP
 		FOREACH other IN ARRAY '{peer, bare}'::text[] LOOP
 			EXECUTE format('SELECT count(*)
 				FROM (SELECT to_jsonb(t) - ''received_at'' AS r FROM whatsapp.%1$I t) a
 				FULL JOIN (SELECT to_jsonb(t) - ''received_at'' AS r FROM %2$I.%1$I t) b USING (r)
-				WHERE a.r IS NULL OR b.r IS NULL', name, other) INTO differing;
-			IF differing > 0 THEN
-				RAISE '% rows of %.% are not the same as of whatsapp.%', differing, other, name, name;
+				WHERE a.r IS NULL OR b.r IS NULL', name, other) INTO ndiffering;
+			IF ndiffering > 0 THEN
+				RAISE '% rows of %.% and whatsapp.% differ', ndiffering, other, name, name;
 			END IF;
 		END LOOP;
 	END LOOP;
 END $$;
 
-SELECT bench.make_bodies(k, :n) FROM unnest('{text, status, image}'::text[]) k \g /dev/null
-SELECT peer.set_app_secret('0123456789abcdef0123456789abcdef') \g /dev/null
+-- File n webhooks of a kind by all three, one by one or in batches
+CREATE OR REPLACE PROCEDURE bench.file(kind text, n integer, batch boolean)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	size CONSTANT integer := 100;
+	last integer;
+	alone double precision;
+	ours double precision;
+	peer double precision;
+	bare double precision;
+BEGIN
+	CALL bench.empty(kind, n);
+	COMMIT;
+	FOR start IN 1 .. n BY size LOOP
+		last := start + size - 1;
+		alone := bench.one_by_one('nobody', kind, start, last);
+		FOR turn IN 1..2 LOOP
+			IF (turn + start / size) % 2 = 0 THEN
+				ours := CASE WHEN batch THEN bench.in_batches(kind, start, last, size) ELSE bench.one_by_one('ours', kind, start, last) - alone END;
+			ELSE
+				peer := bench.one_by_one('peer', kind, start, last) - alone;
+			END IF;
+			COMMIT;
+		END LOOP;
+		CALL bench.finish(kind, start, last);
+		COMMIT;
+		bare := CASE WHEN batch THEN bench.insert_at_once(kind) ELSE bench.insert_one_by_one(kind) END;
+		INSERT INTO bench.result VALUES (kind, batch, start, ours / size, peer / size, bare / size);
+		COMMIT;
+	END LOOP;
+	CALL bench.compare();
+	COMMIT;
+END $$;
 
--- what has been compiled and planned by now is not in the result
-CALL bench.run('text', 200, false);
-CALL bench.run('status', 200, false);
-CALL bench.run('image', 200, true);
+SELECT bench.make_bodies(k, :n) FROM unnest('{text, status, image}'::text[]) k \g /dev/null
+
+-- when all has been compiled and planned
+CALL bench.file('text', 200, false);
+CALL bench.file('status', 200, false);
+CALL bench.file('image', 200, true);
 TRUNCATE bench.result;
 
-CALL bench.run('text', :n, false);
-CALL bench.run('status', :n, false);
-CALL bench.run('image', :n, false);
-CALL bench.run('text', :n, true);
-CALL bench.run('status', :n, true);
-CALL bench.run('image', :n, true);
+CALL bench.file('text', :n, false);
+CALL bench.file('status', :n, false);
+CALL bench.file('image', :n, false);
+CALL bench.file('text', :n, true);
+CALL bench.file('status', :n, true);
+CALL bench.file('image', :n, true);
 
-SELECT kind, CASE WHEN batch THEN '100 a call' ELSE '1 a call' END AS webhooks, ours AS "ours (us)", peer AS "PL/pgSQL (us)", bare AS "INSERTs (us)",
-	round(ours / peer, 2) AS "/ PL/pgSQL", round(ours / bare, 2) AS "/ INSERTs", round(1e6 / ours) AS "ours/s"
+SELECT m.kind, CASE WHEN m.batch THEN '100 a call' ELSE 'one a call' END AS webhooks,
+	round(m.us[1]::numeric, 1) AS "ours (us)", round(m.us[2]::numeric, 1) AS "PL/pgSQL (us)", round(m.us[3]::numeric, 1) AS "INSERTs (us)",
+	round((m.us[1] / m.us[2])::numeric, 2) AS "/ PL/pgSQL", round((m.us[1] / m.us[3])::numeric, 2) AS "/ INSERTs", round(1e6 / m.us[1]) AS "ours/s"
 FROM (
-	SELECT kind, batch,
-		round((percentile_cont(0.5) WITHIN GROUP (ORDER BY us) FILTER (WHERE what = 'ours'))::numeric, 2) AS ours,
-		round((percentile_cont(0.5) WITHIN GROUP (ORDER BY us) FILTER (WHERE what = 'peer'))::numeric, 2) AS peer,
-		round((percentile_cont(0.5) WITHIN GROUP (ORDER BY us) FILTER (WHERE what = 'bare'))::numeric, 2) AS bare
-	FROM bench.result
-	GROUP BY kind, batch
-) r
-ORDER BY batch, kind DESC;
+	SELECT r.kind, r.batch, ARRAY[percentile_cont(0.5) WITHIN GROUP (ORDER BY r.ours), percentile_cont(0.5) WITHIN GROUP (ORDER BY r.peer),
+		percentile_cont(0.5) WITHIN GROUP (ORDER BY r.bare)] AS us
+	FROM bench.result r
+	GROUP BY r.kind, r.batch
+) m
+ORDER BY m.batch, m.kind DESC;

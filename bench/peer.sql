@@ -8,17 +8,6 @@
 -- is built in, with the secret prepared as HMAC wants it.  Kinds of elements
 -- that it does not know become events.
 
-DROP SCHEMA IF EXISTS peer CASCADE;
-CREATE SCHEMA peer;
-CREATE TABLE peer.messages (LIKE whatsapp.messages INCLUDING ALL);
-CREATE TABLE peer.statuses (LIKE whatsapp.statuses INCLUDING ALL);
-CREATE TABLE peer.media (LIKE whatsapp.media INCLUDING ALL);
-CREATE TABLE peer.correspondents (LIKE whatsapp.correspondents INCLUDING ALL);
-CREATE TABLE peer.contact_sightings (LIKE whatsapp.contact_sightings INCLUDING ALL);
-CREATE TABLE peer.events (LIKE whatsapp.events INCLUDING ALL);
-CREATE TABLE peer.evidence (LIKE whatsapp.evidence INCLUDING ALL);
-CREATE TABLE peer.outbox (LIKE whatsapp.outbox INCLUDING ALL);
-
 -- The secret, as HMAC (RFC 2104) has it in front of both digests
 CREATE FUNCTION peer.set_app_secret(secret text) RETURNS void
 LANGUAGE plpgsql

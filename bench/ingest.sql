@@ -49,20 +49,21 @@ CALL bench.copy_tables('bare');
 \ir peer.sql
 SELECT peer.set_app_secret('0123456789abcdef0123456789abcdef') \g /dev/null
 
--- The finished rows of a hundred webhooks: of each a message, with what belongs
--- to it, or a status
+-- The finished rows of webhooks: of each a message, with what belongs to it, or
+-- a status
 DROP TABLE IF EXISTS bench.finished, bench.finished_statuses, bench.result;
 CREATE UNLOGGED TABLE bench.finished AS
 SELECT 0 AS n, m.*, d.mime_type, d.sha256, d.caption, d.url, ''::text AS name, ''::bytea AS event_id, m.element AS contact
 FROM whatsapp.messages m, whatsapp.media d LIMIT 0;
 CREATE UNLOGGED TABLE bench.finished_statuses AS SELECT 0 AS n, s.* FROM whatsapp.statuses s LIMIT 0;
+CREATE UNIQUE INDEX ON bench.finished (n);
+CREATE UNIQUE INDEX ON bench.finished_statuses (n);
 CREATE TABLE bench.result (kind text, batch boolean, first integer, ours double precision, peer double precision, bare double precision);
 
 CREATE OR REPLACE PROCEDURE bench.finish(kind text, first integer, last integer)
 LANGUAGE plpgsql
 AS $$
 BEGIN
-	TRUNCATE bench.finished, bench.finished_statuses;
 	IF kind = 'status' THEN
 		INSERT INTO bench.finished_statuses
 		SELECT b.n, s.*
@@ -83,7 +84,6 @@ BEGIN
 		WHERE b.kind = finish.kind AND b.n BETWEEN first AND last
 		ORDER BY b.n;
 	END IF;
-	ANALYZE bench.finished, bench.finished_statuses;
 END $$;
 
 -- These return how long it took, in microseconds
@@ -134,7 +134,7 @@ BEGIN
 END $$;
 
 -- INSERTs of the finished rows, one by one
-CREATE OR REPLACE FUNCTION bench.insert_one_by_one(kind text) RETURNS double precision
+CREATE OR REPLACE FUNCTION bench.insert_one_by_one(kind text, first integer, last integer) RETURNS double precision
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -143,7 +143,7 @@ DECLARE
 	began timestamptz;
 	us double precision := 0;
 BEGIN
-	FOR m IN SELECT * FROM bench.finished ORDER BY n LOOP
+	FOR m IN SELECT * FROM bench.finished f WHERE f.n BETWEEN first AND last ORDER BY f.n LOOP
 		began := clock_timestamp();
 		INSERT INTO bare.messages (phone_number_id, message_id, direction, type, body, wa_id, user_id, parent_user_id, group_id,
 			context_id, forwarded, target_id, reply_id, payload, response, referral, ctwa_clid, media_id, error_code, sent_at, element)
@@ -164,7 +164,7 @@ BEGIN
 		us := us + extract(epoch FROM clock_timestamp() - began) * 1e6;
 	END LOOP;
 
-	FOR s IN SELECT * FROM bench.finished_statuses ORDER BY n LOOP
+	FOR s IN SELECT * FROM bench.finished_statuses f WHERE f.n BETWEEN first AND last ORDER BY f.n LOOP
 		began := clock_timestamp();
 		INSERT INTO bare.statuses (phone_number_id, message_id, status, participant, at, wa_id, user_id, parent_user_id,
 			conversation, pricing, errors, error_code, callback_data, element)
@@ -181,9 +181,11 @@ BEGIN
 	RETURN us;
 END $$;
 
--- and all at once
-CREATE OR REPLACE FUNCTION bench.insert_at_once(kind text) RETURNS double precision
+-- and all at once; the plans stay, whatever tables there were when they were made
+CREATE OR REPLACE FUNCTION bench.insert_at_once(kind text, first integer, last integer) RETURNS double precision
 LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
 AS $$
 DECLARE
 	began CONSTANT timestamptz := clock_timestamp();
@@ -193,15 +195,18 @@ BEGIN
 			conversation, pricing, errors, error_code, callback_data, element)
 		SELECT s.phone_number_id, s.message_id, s.status, s.participant, s.at, s.wa_id, s.user_id, s.parent_user_id,
 			s.conversation, s.pricing, s.errors, s.error_code, s.callback_data, s.element
-		FROM bench.finished_statuses s;
+		FROM bench.finished_statuses s
+		WHERE s.n BETWEEN first AND last;
 		INSERT INTO bare.messages (phone_number_id, message_id, direction, wa_id, status, status_at)
 		SELECT DISTINCT ON (s.message_id) s.phone_number_id, s.message_id, 'outbound', s.wa_id, s.status, s.at
 		FROM bench.finished_statuses s
+		WHERE s.n BETWEEN first AND last
 		ORDER BY s.message_id, s.n DESC
 		ON CONFLICT (phone_number_id, message_id) DO UPDATE SET status = excluded.status, status_at = excluded.status_at;
 		INSERT INTO bare.correspondents (phone_number_id, contact_key, kind, wa_id, wa_id_at, first_seen, last_seen)
 		SELECT s.phone_number_id, s.wa_id, 'wa_id', s.wa_id, max(s.at), min(s.at), max(s.at)
 		FROM bench.finished_statuses s
+		WHERE s.n BETWEEN first AND last
 		GROUP BY s.phone_number_id, s.wa_id
 		ON CONFLICT (phone_number_id, contact_key) DO UPDATE SET wa_id_at = excluded.wa_id_at, last_seen = excluded.last_seen;
 		RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
@@ -211,15 +216,18 @@ BEGIN
 		context_id, forwarded, target_id, reply_id, payload, response, referral, ctwa_clid, media_id, error_code, sent_at, element)
 	SELECT m.phone_number_id, m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.parent_user_id, m.group_id,
 		m.context_id, m.forwarded, m.target_id, m.reply_id, m.payload, m.response, m.referral, m.ctwa_clid, m.media_id, m.error_code, m.sent_at, m.element
-	FROM bench.finished m;
+	FROM bench.finished m
+	WHERE m.n BETWEEN first AND last;
 	IF kind = 'image' THEN
 		INSERT INTO bare.media (phone_number_id, media_id, message_id, kind, mime_type, sha256, caption, url, at)
 		SELECT m.phone_number_id, m.media_id, m.message_id, m.type, m.mime_type, m.sha256, m.caption, m.url, m.sent_at
-		FROM bench.finished m;
+		FROM bench.finished m
+		WHERE m.n BETWEEN first AND last;
 	END IF;
 	INSERT INTO bare.correspondents (phone_number_id, contact_key, kind, wa_id, wa_id_at, name, name_at, first_seen, last_seen, last_message_at, last_inbound_at)
 	SELECT m.phone_number_id, m.wa_id, 'wa_id', m.wa_id, max(m.sent_at), max(m.name), max(m.sent_at), min(m.sent_at), max(m.sent_at), max(m.sent_at), max(m.sent_at)
 	FROM bench.finished m
+	WHERE m.n BETWEEN first AND last
 	GROUP BY m.phone_number_id, m.wa_id
 	ON CONFLICT (phone_number_id, contact_key) DO UPDATE
 	SET wa_id_at = excluded.wa_id_at, name = excluded.name, name_at = excluded.name_at, last_seen = excluded.last_seen,
@@ -227,6 +235,7 @@ BEGIN
 	INSERT INTO bare.events (event_id, phone_number_id, field, event, element)
 	SELECT DISTINCT m.event_id, m.phone_number_id, 'contacts', 'seen', m.contact
 	FROM bench.finished m
+	WHERE m.n BETWEEN first AND last
 	ON CONFLICT DO NOTHING;
 	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
 END $$;
@@ -239,6 +248,7 @@ DECLARE
 	name text;
 	columns text;
 BEGIN
+	TRUNCATE bench.finished, bench.finished_statuses;
 	FOREACH name IN ARRAY bench.tables() LOOP
 		EXECUTE format('TRUNCATE whatsapp.%I, peer.%I, bare.%I', name, name, name);
 	END LOOP;
@@ -304,7 +314,7 @@ BEGIN
 		END LOOP;
 		CALL bench.finish(kind, start, last);
 		COMMIT;
-		bare := CASE WHEN batch THEN bench.insert_at_once(kind) ELSE bench.insert_one_by_one(kind) END;
+		bare := CASE WHEN batch THEN bench.insert_at_once(kind, start, last) ELSE bench.insert_one_by_one(kind, start, last) END;
 		INSERT INTO bench.result VALUES (kind, batch, start, ours / size, peer / size, bare / size);
 		COMMIT;
 	END LOOP;

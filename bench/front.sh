@@ -34,9 +34,18 @@ start()
 	ports[$1]=$(sed -n 's/^listening on //p' "$dir/$1.log")
 }
 
+# what is still being filed would be locked against what empties the tables
+until_idle()
+{
+	until [ "$(psql -XAtqc "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+		AND (state <> 'idle' OR state_change > clock_timestamp() - interval '200 ms')")" = 0 ]; do :; done
+}
+
 # run FRONT ROUND SECONDS: prints front, requests per second, p50, p99, errors
 run()
 {
+	until_idle
 	psql -Xq -c 'TRUNCATE whatsapp.messages, whatsapp.correspondents, whatsapp.contact_sightings, whatsapp.webhooks, whatsapp.events,
 		tutorial.webhooks, tutorial.contacts, tutorial.messages, tutorial.statuses'
 	node "$here/front_requests.js" $(($3 * 10000)) secret "R$2$1" >"$dir/requests"

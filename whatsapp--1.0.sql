@@ -2233,9 +2233,12 @@ BEGIN
 				since := greatest(since, owner.since);
 				until := least(until, owner.until);
 			END IF;
-			place := concat_ws('/', key, until, owners[n]);
+			place := concat_ws('/', key, until, CASE WHEN is_shared THEN owners[n] END);
 		END IF;
-		IF place = ANY (seen) THEN
+		-- (by another form of it, without its owner, a phone number would come again)
+		IF place = ANY (seen)
+			OR is_shared AND owners[n] IS NULL AND EXISTS (SELECT FROM unnest(seen) s WHERE starts_with(s, place || '/'))
+		THEN
 			n := n + 1;
 			CONTINUE;
 		END IF;

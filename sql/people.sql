@@ -106,6 +106,13 @@ SELECT says('f2', '12:00', 'hola', '5215512345678', 'MX.1');
 SELECT tell('{"statuses":[{"id":"out2","status":"failed","recipient_id":"525512345678","timestamp":"' || at('13:00') || '"}]}');
 SELECT * FROM people();
 CALL forget_all();
+-- what came by them is there once
+SELECT says('f3', '10:00', 'by the BSUID', '525512345678', 'MX.1');
+SELECT says('f4', '10:01', 'by the phone number', '525512345678', NULL);
+SELECT says('f5', '10:02', 'by its other form', '5215512345678', NULL);
+SELECT message_id, contact_key, words FROM whatsapp.conversation('1', 'MX.1');
+SELECT contact_key, last_words, unread FROM whatsapp.conversations;
+CALL forget_all();
 
 -- what we have sent to, and Meta has another id of
 INSERT INTO whatsapp.outbox (phone_number_id, recipient, body) VALUES ('1', '+541155556666', 'Hola');

@@ -9,7 +9,7 @@ use warnings;
 use Bench;
 use Whatsapp;
 
-use constant BULK => size(1_000_000, 100_000);
+use constant BULK => size(1_000_000, 60_000);
 use constant REPLIES => size(2000, 300);
 use constant ROUNDS => size(5, 2);
 use constant OTHER_NUMBER => '106540352242999';

@@ -10,9 +10,9 @@
  * "listening on PORT"; then, once it gets SIGUSR1, does this for each row: the
  * statement QUEUE in a transaction, of which it takes the time when COMMIT is
  * sent off; the time when the first byte of a request is there; an answer; and
- * then the query WAIT, again and again, until it returns t, so that everybody is
- * idle when the next row comes.  Prints how long it was, in milliseconds, a line
- * each.
+ * then the query WAIT, again and again, until it returns t.  Whoever has recorded
+ * the answer may still look for more to do, and the next row is to find everybody
+ * idle, so there is a pause.  Prints how long it was, in milliseconds, a line each.
  *
  * IDENTIFICATION
  *	  bench/latency.c
@@ -37,6 +37,7 @@
 #define MAX_CONNECTIONS	64
 #define MAX_REQUEST		65536
 #define TIMEOUT			30000	/* ms */
+#define PAUSE			5		/* ms; many times what anybody has left to do */
 
 static PGconn *db;
 static struct pollfd fds[MAX_CONNECTIONS + 1];	/* the first one listens */
@@ -193,6 +194,7 @@ measure(const char *queue, const char *wait)
 	answer(fds[i].fd);
 	while (!run(wait))
 		;
+	poll(NULL, 0, PAUSE);
 	return ended - began;
 }
 

@@ -11,8 +11,8 @@ use Bench;
 use PostgreSQL::Test::Utils;
 use Whatsapp;
 
-use constant MESSAGES => size(2000, 500);
-use constant ROUNDS => size(5, 3);
+use constant MESSAGES => size(2000, 300);
+use constant ROUNDS => size(5, 2);
 
 my $node = start_cluster('latency');
 my %p99;

@@ -5,6 +5,8 @@
 #
 # What is counted is anonymous memory: what a process has of its own, and what it
 # has from the postmaster.  Shared buffers, and the code, are not counted.
+#
+#	BENCH_MESSAGES	how many messages
 
 use strict;
 use warnings;
@@ -13,8 +15,8 @@ use Bench;
 use PostgreSQL::Test::Utils;
 use Whatsapp;
 
-use constant MESSAGES => size(1_000_000, 30_000);
-use constant WEBHOOKS => size(1_000_000, 30_000);
+use constant MESSAGES => $ENV{BENCH_MESSAGES} // size(1_000_000, 20_000);
+use constant WEBHOOKS => size(1_000_000, 20_000);
 use constant FEW => 10_000;
 use constant SIGHUPS => size(24 * 60, 60);
 

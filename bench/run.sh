@@ -80,11 +80,12 @@ bench_environment()
 # Run one, and end whatever it leaves running
 run_bench()
 {
-	local name=$1 status=0
+	local name=$1 status=0 start=$SECONDS
 
 	note "-- $name"
 	sandbox_as_user perl "bench/$name.pl" </dev/null >>"$results" || status=$?
 	[ -z "$(sandbox_processes)" ] || sandbox_end_processes
+	note "   $((SECONDS - start)) s"
 	[ "$status" -ne 0 ] || return 0
 	printf 'RESULT\t%s\tfailed\t\t\t\t\t\t\tno\n' "$name" >>"$results"
 	tail -n 30 "$SANDBOX_SRC/tmp_check/log/regress_log_$name" >&2 || true

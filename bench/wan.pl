@@ -8,7 +8,7 @@ use warnings;
 use Bench;
 use Whatsapp;
 
-use constant MESSAGES => size(50_000, 10_000);
+use constant MESSAGES => size(50_000, 5_000);
 use constant ROUNDS => size(5, 2);
 use constant IN_FLIGHT => 1000;
 use constant LATENCY => 0.2;

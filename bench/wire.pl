@@ -14,7 +14,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Whatsapp;
 
-use constant MESSAGES => size(50_000, 5_000);
+use constant MESSAGES => size(50_000, 2_000);
 use constant IN_FLIGHT => 256;
 
 my %names = (http => 'HTTP/1.1', https => 'TLS', h2 => 'HTTP/2');

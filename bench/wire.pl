@@ -45,7 +45,7 @@ sub post
 sub bytes
 {
 	my ($server, $code) = @_;
-	my $meter = start_program({}, 'node', 'bench/meter.js', $server->{port});
+	my $meter = start_program({}, 'node', 'bench/meter.js', $server->{listens});
 	my $metered = { %$server, port => $meter->{port} };
 	my @bytes;
 

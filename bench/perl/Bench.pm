@@ -382,7 +382,7 @@ sub settle_down
 sub start_server
 {
 	my ($protocol, %options) = @_;
-	my $server = { protocol => $protocol, port => free_port(), status_port => free_port() };
+	my $server = { protocol => $protocol, listens => free_port(), status_port => free_port() };
 	my $wait = $options{after} ? "echo_sleep $options{after};" : '';
 	my $trouble = $options{errors} ? "$options{errors}% /refused; $options{errors}% /busy;" : '';
 	my ($listen, $tls) = ('', '');
@@ -396,6 +396,8 @@ sub start_server
 		$listen = $protocol eq 'h2' ? 'ssl http2' : 'ssl';
 		$tls = "ssl_certificate $certificate->{cert}; ssl_certificate_key $certificate->{key};";
 	}
+	# (that is where requests go, too, unless somebody is in between)
+	$server->{port} = $server->{listens};
 	$server->{conf} = <<"CONF";
 split_clients \$request_id \$trouble {
 	$trouble
@@ -409,7 +411,7 @@ keepalive_requests 1000000000;
 keepalive_timeout 300s;
 client_body_buffer_size 16k;
 server {
-	listen 127.0.0.1:$server->{port} backlog=4096 $listen;
+	listen 127.0.0.1:$server->{listens} backlog=4096 $listen;
 	$tls
 	default_type application/json;
 	location / {
@@ -455,7 +457,7 @@ sub start_again
 {
 	my ($server) = @_;
 
-	$server->{program} = run_nginx($server->{port}, $server->{conf}, '/usr/lib/nginx/modules/ngx_http_echo_module.so');
+	$server->{program} = run_nginx($server->{listens}, $server->{conf}, '/usr/lib/nginx/modules/ngx_http_echo_module.so');
 	$server->{asked} = 0;
 	return;
 }

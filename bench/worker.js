@@ -6,7 +6,7 @@
  * posts each batch over connections that are kept, all at once, and records
  * what came of it by one statement. Two batches are under way at a time, each on
  * a connection of its own to the database, so that one is sent while the other is
- * recorded; more did not make it faster.
+ * recorded. BENCH_WORKER_LOOPS and BENCH_WORKER_BATCH say otherwise.
  *
  * It knows neither order nor pace, tells no unknown outcome from a failure, and
  * files no message.
@@ -24,8 +24,8 @@ const http2 = require('node:http2');
 const https = require('node:https');
 const { Client } = require('pg');
 
-const BATCH = Number(process.env.WORKER_BATCH ?? 200);
-const LOOPS = Number(process.env.WORKER_LOOPS ?? 2);
+const BATCH = Number(process.env.BENCH_WORKER_BATCH ?? 200);
+const LOOPS = Number(process.env.BENCH_WORKER_LOOPS ?? 2);
 const MAX_SOCKETS = 256;
 const SESSIONS = 8;
 const TOKEN = 'EAAJtokentoken';

@@ -5642,7 +5642,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	free tid[];
+	free bigint[];
 	others bigint[];
 	verdicts text[];
 	held_untils timestamptz[];
@@ -5653,13 +5653,13 @@ DECLARE
 	campaign text[];
 	alike bigint[];
 BEGIN
-	SELECT array_agg(j.place) FILTER (WHERE j.verdict = 'sending'),
+	SELECT array_agg(j.id) FILTER (WHERE j.verdict = 'sending'),
 		array_agg(j.id) FILTER (WHERE j.verdict <> 'sending'),
 		array_agg(j.verdict) FILTER (WHERE j.verdict <> 'sending'),
 		array_agg(j.held_until) FILTER (WHERE j.verdict <> 'sending')
 	INTO free, others, verdicts, held_untils
 	FROM (
-		SELECT o.ctid AS place, o.id, p.until AS held_until,
+		SELECT o.id, p.until AS held_until,
 			CASE
 				WHEN whatsapp.deadline(o) <= now() THEN 'expired'
 				WHEN NOT whatsapp.is_sendable(o) THEN 'failed'
@@ -5756,8 +5756,9 @@ BEGIN
 		UPDATE whatsapp.outbox o
 		SET state = 'sending', attempts = o.attempts + 1, claimed_at = now(), finished_at = NULL, failed_at = NULL,
 			nonce = substr(replace(gen_random_uuid()::text, '-', ''), 1, 16)
-		-- (they are locked, and so stay where they are)
-		WHERE o.ctid = ANY (free)
+		-- (locked, but triggers on the others may have touched them)
+		FROM unnest(free) f (id)
+		WHERE o.id = f.id AND coalesce(o.state, '') = 'queued' AND coalesce(o.waits_for, '') = ''
 		RETURNING o.id, o.state, o.phone_number_id, o.recipient_key, o.priority, o.nonce, o.type, o.marketing,
 			o.type = 'template' AND o.marketing IS NULL AND whatsapp.is_of_marketing(o) AS is_of_marketing,
 			CASE

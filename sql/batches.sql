@@ -81,6 +81,36 @@ SELECT sum(messages) AS messages, sum(statuses) AS statuses, sum(events) AS even
 SELECT * FROM file_together('f.n', 1) f WHERE ((f.r).messages, (f.r).statuses, (f.r).events, (f.r).parked) <> (0, 0, 0, 0);
 SELECT * FROM differences;
 
+-- Should one be objected to, all others are filed; also such as are but a part
+-- of a webhook, beside one that is not of WhatsApp.
+CREATE FUNCTION file(VARIADIC bodies text[]) RETURNS TABLE (ord integer, messages integer, events integer, duplicates integer, unreadable integer, parked integer, error text)
+LANGUAGE sql AS $$
+	SELECT r.ord, r.messages, r.events, r.duplicates, r.unreadable, r.parked, r.error
+	FROM (SELECT array_agg(convert_to(b, 'UTF8') ORDER BY ord), array_agg(whatsapp.sign(convert_to(b, 'UTF8'), 'secret') ORDER BY ord)
+		FROM unnest(bodies) WITH ORDINALITY u (b, ord)) u (bodies, signatures)
+	CROSS JOIN LATERAL whatsapp.ingest_batch(u.bodies, u.signatures) r
+	ORDER BY r.ord
+$$;
+CREATE FUNCTION part(id text) RETURNS text LANGUAGE sql
+RETURN format('{"messages": [{"id": %s, "from": "15550001", "type": "text", "text": {"body": "Hi"}, "timestamp": "1750101000"}]}', to_json(id));
+ALTER TABLE whatsapp.messages ADD CONSTRAINT objection CHECK (message_id <> 'bad');
+CALL empty();
+SELECT * FROM file(part('a'), part('bad'), part('b'), '{', '{"object": "instagram", "entry": []}');
+SELECT message_id, body FROM whatsapp.messages ORDER BY message_id;
+SELECT state, reason FROM whatsapp.webhooks ORDER BY state;
+CALL empty();
+SELECT * FROM file(part('a'), '{"object": "instagram", "entry": []}');
+SELECT * FROM file(part('a'), part('a'), part('b'));
+SELECT message_id, body FROM whatsapp.messages ORDER BY message_id;
+ALTER TABLE whatsapp.messages DROP CONSTRAINT objection;
+
+-- Many are filed in several parts.
+CALL empty();
+SELECT count(*), sum(messages) AS messages, sum(duplicates) AS duplicates
+FROM file(VARIADIC ARRAY(SELECT part((n % 2000)::text) FROM generate_series(1, 2500) n));
+SELECT count(*), count(DISTINCT xmin::text) AS parts FROM whatsapp.messages;
+
+DROP FUNCTION file, part;
 DROP VIEW differences;
 DROP TABLE fixtures, singly, singly_rows, together, twice;
 DROP FUNCTION all_rows, file_together;

@@ -46,12 +46,17 @@ static WaQuery keep_webhook = {
 	TEXTARRAYOID},
 };
 
-static WaQuery list_webhooks = {
+static WaQuery list_all = {
 	.sql = "SELECT w.webhook_id FROM whatsapp.webhooks w"
-	" WHERE $1 OR w.state OPERATOR(pg_catalog.<>) 'filed'"
 	" ORDER BY w.received_at, w.webhook_id",
-	.nargs = 1,
-	.types = {BOOLOID},
+	.read_only = true,
+};
+
+/* there is an index of just these */
+static WaQuery list_unfiled = {
+	.sql = "SELECT w.webhook_id FROM whatsapp.webhooks w"
+	" WHERE w.state OPERATOR(pg_catalog.<>) 'filed'"
+	" ORDER BY w.received_at, w.webhook_id",
 	.read_only = true,
 };
 
@@ -107,10 +112,9 @@ wa_archive_park(Jsonb *part, const ErrorData *error, ArrayType *signed_for)
 Datum *
 wa_archive_list(bool everything, int *nids)
 {
-	Datum		values[] = {BoolGetDatum(everything)};
 	Datum	   *ids;
 
-	wa_execute(&list_webhooks, values, NULL);
+	wa_execute(everything ? &list_all : &list_unfiled, NULL, NULL);
 	*nids = SPI_processed;
 	ids = palloc(sizeof(Datum) * Max(*nids, 1));
 	for (int i = 0; i < *nids; i++)

@@ -84,6 +84,19 @@
 #define MAX_STREAMS		100L
 #define MIN_CONNECTIONS	8L
 
+/*
+ * How many connections are kept for later, when few requests are under way.
+ * By itself libcurl keeps four times as many as requests, and so closes most
+ * of them between one batch and the next.
+ */
+#define MAX_KEPT_CONNECTIONS	1000L
+
+/*
+ * Bytes that a request has to write from: the least that there may be.  What
+ * libcurl takes by itself is for files, and four times as much.
+ */
+#define UPLOAD_SIZE		16384L
+
 /* Settings: whatsapp.connect_timeout, request_timeout (ms) and ca_file */
 int			wa_connect_timeout = 5000;
 int			wa_request_timeout = 30000;
@@ -152,7 +165,8 @@ static void leave_connections(CURLcode result);
 static void release_transfer(HttpTransfer *transfer);
 static long time_left(long timeout_ms);
 static void drive_sockets(void);
-static void drive_socket(curl_socket_t fd, int what);
+static CURLMcode drive_socket(curl_socket_t fd, int what);
+static void check_result(CURLMcode result);
 static HttpTransfer *finished_transfer(CURLcode *result);
 static void make_reply(HttpTransfer *transfer, CURLcode result,
 					   WaReply *reply);
@@ -208,6 +222,7 @@ wa_http_init(void)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, MAX_STREAMS);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, MAX_KEPT_CONNECTIONS);
 
 	transfer_context = AllocSetContextCreate(TopMemoryContext,
 											 "whatsapp transfers",
@@ -305,8 +320,13 @@ wa_http_wait(long timeout_ms)
 
 	if (timer != DT_NOEND && GetCurrentTimestamp() >= timer)
 	{
+		CURLMcode	result;
+
 		timer = DT_NOEND;
-		drive_socket(CURL_SOCKET_TIMEOUT, 0);
+		block_signals();
+		result = drive_socket(CURL_SOCKET_TIMEOUT, 0);
+		unblock_signals();
+		check_result(result);
 	}
 	return latch_set;
 }
@@ -469,6 +489,7 @@ set_up(HttpTransfer *transfer, const WaRequest *request)
 	SET_OPTION(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_SECONDS);
 	SET_OPTION(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_SECONDS);
 
+	SET_OPTION(CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_SIZE);
 	SET_OPTION(CURLOPT_POST, 1L);
 	SET_OPTION(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_len);
 	SET_OPTION(CURLOPT_READFUNCTION, on_read);
@@ -605,23 +626,32 @@ drive_sockets(void)
 {
 	WaSocketEvent events[WA_MAX_SOCKET_EVENTS];
 	int			nevents = wa_sockets_ready(events, lengthof(events));
+	CURLMcode	result = CURLM_OK;
 
-	for (int i = 0; i < nevents; i++)
-		drive_socket(events[i].fd,
-					 (events[i].readable ? CURL_CSELECT_IN : 0) |
-					 (events[i].writable ? CURL_CSELECT_OUT : 0) |
-					 (events[i].failed ? CURL_CSELECT_ERR : 0));
+	block_signals();
+	for (int i = 0; i < nevents && result == CURLM_OK; i++)
+		result = drive_socket(events[i].fd,
+							  (events[i].readable ? CURL_CSELECT_IN : 0) |
+							  (events[i].writable ? CURL_CSELECT_OUT : 0) |
+							  (events[i].failed ? CURL_CSELECT_ERR : 0));
+	unblock_signals();
+	check_result(result);
 }
 
-static void
+/*
+ * The caller has blocked signals.
+ */
+static CURLMcode
 drive_socket(curl_socket_t fd, int what)
 {
 	int			nrunning;
-	CURLMcode	result;
 
-	block_signals();
-	result = curl_multi_socket_action(multi, fd, what, &nrunning);
-	unblock_signals();
+	return curl_multi_socket_action(multi, fd, what, &nrunning);
+}
+
+static void
+check_result(CURLMcode result)
+{
 	if (result != CURLM_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),

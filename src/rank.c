@@ -46,6 +46,8 @@ whatsapp_status_rank(PG_FUNCTION_ARGS)
  * whatsapp.is_farther(told text, told_at timestamptz, told_error integer,
  *		known text, known_at timestamptz, known_error integer)
  *		returns boolean
+ *
+ * What is no status of a message is before any that is one.
  */
 Datum
 whatsapp_is_farther(PG_FUNCTION_ARGS)

@@ -209,6 +209,9 @@ wa_shred(const WaShredder *shredder, Jsonb *document)
 		if (shredder->tables[t].only_if != NULL)
 			drop_unwanted_rows(&shredder->tables[t], &state.rows[t]);
 	}
+	pfree(state.held);
+	pfree(state.values);
+	pfree(state.receipt);
 	return state.rows;
 }
 
@@ -856,7 +859,7 @@ wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source)
 {
 	if (rows->nrows == rows->maxrows)
 	{
-		int			maxrows = Max(8, 2 * rows->maxrows);
+		int			maxrows = Max(2, 2 * rows->maxrows);
 		Datum	   *values = palloc(sizeof(Datum) * maxrows * ncolumns);
 		bool	   *nulls = palloc(sizeof(bool) * maxrows * ncolumns);
 		JsonbContainer **sources = palloc(sizeof(JsonbContainer *) * maxrows);
@@ -895,6 +898,24 @@ wa_rows_copy(WaRows *rows, int ncolumns, const WaRows *others, int r)
 	memcpy(&rows->nulls[new * ncolumns], &others->nulls[r * ncolumns],
 		   sizeof(bool) * ncolumns);
 	return new;
+}
+
+/*
+ * Give back what rows take; what their columns point to is left, and how many
+ * they are.
+ */
+void
+wa_rows_release(WaRows *rows)
+{
+	if (rows->maxrows == 0)
+		return;
+	pfree(rows->values);
+	pfree(rows->nulls);
+	pfree(rows->sources);
+	rows->values = NULL;
+	rows->nulls = NULL;
+	rows->sources = NULL;
+	rows->maxrows = 0;
 }
 
 /*

@@ -13,8 +13,8 @@
  * Of several rows with one key only the best is taken, or what they are
  * together, so that no row of a table is touched twice.  Keys go in order, so
  * that two backends that store the same rows wait for, and do not deadlock,
- * each other.  For that, a row that is there already must be locked by the
- * INSERT, and not later.
+ * each other: first those that are new, then those that are there already,
+ * which are locked by an INSERT, too.
  *
  * In some tables a row has its object, as JSON, in a column "element", and two
  * objects may claim one key.  Then too the best is taken, whichever came
@@ -122,8 +122,13 @@ typedef struct StoreInput
 	EphemeralNamedRelation relation;
 } StoreInput;
 
-/* What these are called in our statements */
+/*
+ * What these are called in our statements, and how many there are to the
+ * planner.  That is to be few, or a plan that was made for many would be kept
+ * which reads all of a table.
+ */
 #define INPUT_NAME	"whatsapp_input"
+#define INPUT_ROWS	10
 
 /*
  * What each WaType is, to SQL; in the order of the enum.
@@ -406,7 +411,11 @@ key_words(HeapTuple tuple, TupleDesc desc, int nkeys)
 	{
 		const char *word = SPI_getvalue(tuple, desc, k + 2);
 
-		appendStringInfo(&words, " %zu:%s", strlen(word), word);
+		/* one that comes in may lack what a trigger is to fill in */
+		if (word == NULL)
+			appendStringInfoString(&words, " -");
+		else
+			appendStringInfo(&words, " %zu:%s", strlen(word), word);
 	}
 	return words.data;
 }
@@ -765,7 +774,7 @@ collect_rows(const StoreTable *queries, const WaTable *table,
 	input->relation->md.name = INPUT_NAME;
 	input->relation->md.tupdesc = desc;
 	input->relation->md.enrtype = ENR_NAMED_TUPLESTORE;
-	input->relation->md.enrtuples = rows->nrows;
+	input->relation->md.enrtuples = INPUT_ROWS;
 	input->relation->reldata = tuples;
 }
 

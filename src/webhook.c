@@ -9,10 +9,12 @@
  * as it came in whatsapp.webhooks, with the reason.  Only trouble that will
  * pass is raised, for Meta to try again.
  *
- * The rows of a webhook are stored together.  Should a table or a hook object
- * to that, then those of each element are stored by themselves, and the
- * elements that cannot be are parked: each is kept in whatsapp.webhooks, as a
- * webhook that has nothing but it.  replay() files it once that can be done.
+ * The rows of a webhook are stored together, and those of a batch of webhooks,
+ * too, as if they were one.  Should a table or a hook object to that, each
+ * webhook is filed by itself; and should it object to that as well, those of
+ * each element are stored by themselves, and the elements that cannot be are
+ * parked: each is kept in whatsapp.webhooks, as a webhook that has nothing but
+ * it.  replay() files it once that can be done.
  *
  * IDENTIFICATION
  *	  src/webhook.c
@@ -91,9 +93,8 @@ typedef struct Webhook
 	bool		is_gathered;	/* it can be filed together with others, */
 	bool		is_filed;		/* and that has been done */
 
-	/* what is made of the document, once that was asked for */
-	const WebhookKind *kind;
-	WaRows	   *rows;
+	WaRows	   *rows;			/* what it tells, while it is filed with
+								 * others */
 
 	/* the first row that it makes, for compare_webhooks() */
 	int			table;
@@ -101,10 +102,11 @@ typedef struct Webhook
 } Webhook;
 
 /*
- * The webhooks of a batch are filed together as long as they have no more
- * bytes than this.  What is made of them takes some ten times that.
+ * So many webhooks of a batch are filed together at most, and so many bytes of
+ * them.  What is made of one takes some 30 kB, and ten times its bytes.
  */
-#define MAX_TOGETHER	(8 * 1024 * 1024)
+#define MAX_TOGETHER		1000
+#define MAX_BYTES_TOGETHER	(8 * 1024 * 1024)
 
 /* Made at the first webhook that a backend files */
 static WebhookKind ours;
@@ -117,11 +119,17 @@ static void read_webhook(Webhook *webhook);
 static void file_webhook(Webhook *webhook, bool deferred_is_ours);
 static void file_batch(Webhook *webhooks, int nwebhooks,
 					   bool deferred_is_ours);
+static int	count_chunk(const Webhook *webhooks, int nwebhooks);
+static void file_chunk(Webhook *webhooks, int nwebhooks,
+					   bool deferred_is_ours);
+static void keep_batch(Webhook *webhooks, int nwebhooks);
+static int	compare_bodies(const void *a, const void *b);
 static void file_together(Webhook *webhooks, int nwebhooks,
 						  bool deferred_is_ours);
 static int	gather_rows(Webhook *webhooks, int nwebhooks, WaRows *rows);
 static bool is_counted(const WaTable *table);
 static void keep_webhook(Webhook *webhook);
+static bool is_to_be_kept(const Webhook *webhook);
 static void sort_webhooks(Webhook *webhooks, int nwebhooks);
 static void find_place(Webhook *webhook, MemoryContext context);
 static void find_key(const WebhookKind *kind, const WaRows *rows, int t, int r,
@@ -135,9 +143,6 @@ static void make_kinds(void);
 static void make_kind(WebhookKind *kind, const WaTable *tables, int ntables);
 static WaFiled file_document(Jsonb *document, WaSigner *signer,
 							 bool deferred_is_ours);
-static WaFiled file_rows(const WebhookKind *kind, Jsonb *document,
-						 const WaRows *rows, WaSigner *signer,
-						 bool deferred_is_ours);
 static bool is_all_signed(WaSigner *signer, const WebhookKind *kind,
 						  const WaRows *rows);
 static bool is_row_signed(WaSigner *signer, const WebhookKind *kind,
@@ -425,13 +430,9 @@ file_webhook(Webhook *webhook, bool deferred_is_ours)
 {
 	/* before what is parked, which may be the same */
 	keep_webhook(webhook);
-	if (webhook->document == NULL)
-		return;
-
-	if (webhook->rows == NULL)
-		webhook->rows = shred_document(&webhook->document, &webhook->kind);
-	webhook->filed = file_rows(webhook->kind, webhook->document, webhook->rows,
-							   webhook->signer, deferred_is_ours);
+	if (webhook->document != NULL)
+		webhook->filed = file_document(webhook->document, webhook->signer,
+									   deferred_is_ours);
 }
 
 /*
@@ -440,42 +441,76 @@ file_webhook(Webhook *webhook, bool deferred_is_ours)
 static void
 keep_webhook(Webhook *webhook)
 {
-	if (webhook->is_kept)
+	if (!is_to_be_kept(webhook))
 		return;
 	webhook->is_kept = true;
-	if (webhook->filed.unreadable)
-		wa_archive_keep(webhook->body, webhook->len, WA_UNREADABLE,
-						webhook->remark, wa_signer_numbers(webhook->signer));
-	else if (webhook->document != NULL &&
-			 (webhook->remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL))
-		wa_archive_keep(webhook->body, webhook->len, WA_FILED,
-						webhook->remark, wa_signer_numbers(webhook->signer));
+	wa_archive_keep(webhook->body, webhook->len,
+					webhook->filed.unreadable ? WA_UNREADABLE : WA_FILED,
+					webhook->remark, wa_signer_numbers(webhook->signer));
+}
+
+static bool
+is_to_be_kept(const Webhook *webhook)
+{
+	if (webhook->is_kept)
+		return false;
+	return webhook->filed.unreadable ||
+		(webhook->document != NULL &&
+		 (webhook->remark != NULL || wa_archive_wanted == WA_ARCHIVE_ALL));
 }
 
 /*
- * File the webhooks of a batch: together if they are not too large for that,
- * and then, or else, those by themselves that are not filed yet.
+ * File the webhooks of a batch: as many together as may be, and those by
+ * themselves that cannot be filed with others.
  */
 static void
 file_batch(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
+{
+	keep_batch(webhooks, nwebhooks);
+	if (count_chunk(webhooks, nwebhooks) < nwebhooks)
+		sort_webhooks(webhooks, nwebhooks);
+	for (int done = 0; done < nwebhooks;)
+	{
+		int			nchunk = count_chunk(&webhooks[done], nwebhooks - done);
+
+		file_chunk(&webhooks[done], nchunk, deferred_is_ours);
+		done += nchunk;
+	}
+}
+
+/*
+ * How many of these are to be filed together?
+ */
+static int
+count_chunk(const Webhook *webhooks, int nwebhooks)
+{
+	size_t		len = 0;
+	int			n;
+
+	for (n = 0; n < Min(nwebhooks, MAX_TOGETHER); n++)
+	{
+		len += webhooks[n].len;
+		if (n > 0 && len > MAX_BYTES_TOGETHER)
+			break;
+	}
+	return n;
+}
+
+static void
+file_chunk(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "whatsapp webhook",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
-	size_t		len = 0;
 
-	for (int i = 0; i < nwebhooks; i++)
-		len += webhooks[i].len;
-	if (nwebhooks > 1 && len <= MAX_TOGETHER)
+	if (nwebhooks > 1)
 	{
 		wa_connect();
 		file_together(webhooks, nwebhooks, deferred_is_ours);
 		SPI_finish();
 	}
 	MemoryContextSwitchTo(oldcontext);
-	for (int i = 0; i < nwebhooks; i++)
-		webhooks[i].rows = NULL;
 	MemoryContextReset(context);
 
 	sort_webhooks(webhooks, nwebhooks);
@@ -499,9 +534,43 @@ file_batch(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
 }
 
 /*
+ * Keep the webhooks of a batch as they came, where that is wanted or needed,
+ * in an order that any two batches have in common.
+ */
+static void
+keep_batch(Webhook *webhooks, int nwebhooks)
+{
+	Webhook   **ordered = palloc(sizeof(Webhook *) * Max(nwebhooks, 1));
+	int			n = 0;
+
+	for (int i = 0; i < nwebhooks; i++)
+		if (is_to_be_kept(&webhooks[i]))
+			ordered[n++] = &webhooks[i];
+	qsort(ordered, n, sizeof(Webhook *), compare_bodies);
+	for (int i = 0; i < n; i++)
+	{
+		wa_connect();
+		keep_webhook(ordered[i]);
+		SPI_finish();
+	}
+	pfree(ordered);
+}
+
+static int
+compare_bodies(const void *a, const void *b)
+{
+	const Webhook *x = *(Webhook *const *) a;
+	const Webhook *y = *(Webhook *const *) b;
+
+	if (x->len != y->len)
+		return x->len < y->len ? -1 : 1;
+	return memcmp(x->body, y->body, x->len);
+}
+
+/*
  * File webhooks as if they were one, each row with all others of its table,
- * unless one of them cannot be filed as it is.  That is quicker, and locks
- * rows in the same order as any other batch.
+ * unless one of them cannot be filed as it is.  That is quicker, and has rows
+ * locked in the same order as by any other batch.
  */
 static void
 file_together(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
@@ -521,9 +590,6 @@ file_together(Webhook *webhooks, int nwebhooks, bool deferred_is_ours)
 	for (int t = 0; t < ours.ntables; t++)
 		if (rows[t].nrows > 0 && is_counted(&ours.tables[t]))
 			marks[t] = palloc0(sizeof(bool) * rows[t].nrows);
-	for (int i = 0; i < nwebhooks; i++)
-		if (webhooks[i].is_gathered)
-			keep_webhook(&webhooks[i]);
 	check = deferred_is_ours &&
 		(wa_hooks_exist() || wa_store_may_be_deferred(ours.store, rows));
 	if (store_in_subtransaction(&ours, rows, nstored, marks, check) != NULL)
@@ -565,20 +631,25 @@ gather_rows(Webhook *webhooks, int nwebhooks, WaRows *rows)
 	for (int i = 0; i < nwebhooks; i++)
 	{
 		Webhook    *webhook = &webhooks[i];
+		Jsonb	   *document;
+		const WebhookKind *kind;
 
 		CHECK_FOR_INTERRUPTS();
 		if (webhook->document == NULL)
 			continue;
-		webhook->rows = shred_document(&webhook->document, &webhook->kind);
-		if (webhook->kind != &ours ||
-			!is_all_signed(webhook->signer, &ours, webhook->rows))
-			continue;
-		webhook->is_gathered = true;
-		ngathered++;
-		for (int t = 0; t < ours.ntables; t++)
-			for (int r = 0; r < webhook->rows[t].nrows; r++)
+		document = webhook->document;
+		webhook->rows = shred_document(&document, &kind);
+		webhook->is_gathered = kind == &ours &&
+			is_all_signed(webhook->signer, &ours, webhook->rows);
+		ngathered += webhook->is_gathered;
+		for (int t = 0; t < kind->ntables; t++)
+		{
+			for (int r = 0; webhook->is_gathered &&
+				 r < webhook->rows[t].nrows; r++)
 				wa_rows_copy(&rows[t], ours.tables[t].ncolumns,
 							 &webhook->rows[t], r);
+			wa_rows_release(&webhook->rows[t]);
+		}
 	}
 	return ngathered;
 }
@@ -756,31 +827,22 @@ make_kind(WebhookKind *kind, const WaTable *tables, int ntables)
 }
 
 /*
- * File a document.
+ * File a document: all of it if that can be, else all of its elements that
+ * can be.
  */
 static WaFiled
 file_document(Jsonb *document, WaSigner *signer, bool deferred_is_ours)
 {
-	const WebhookKind *kind;
-	WaRows	   *rows = shred_document(&document, &kind);
-
-	return file_rows(kind, document, rows, signer, deferred_is_ours);
-}
-
-/*
- * File the rows of a document: all of them if that can be, else those of the
- * elements that can be.
- */
-static WaFiled
-file_rows(const WebhookKind *kind, Jsonb *document, const WaRows *rows,
-		  WaSigner *signer, bool deferred_is_ours)
-{
 	WaFiled		filed = {.http_status = WA_HTTP_OK};
-	uint64	   *nstored = palloc(sizeof(uint64) * kind->ntables);
+	const WebhookKind *kind;
+	WaRows	   *rows;
+	uint64	   *nstored;
 	bool		check;
 	ErrorData  *error;
 
 	wa_count(WA_COUNT_WEBHOOKS, "filed", 1);
+	rows = shred_document(&document, &kind);
+	nstored = palloc(sizeof(uint64) * kind->ntables);
 	check = deferred_is_ours &&
 		(wa_hooks_exist() || wa_store_may_be_deferred(kind->store, rows));
 	error = is_all_signed(signer, kind, rows) ?

@@ -517,6 +517,7 @@ extern WaRows *wa_shred(const WaShredder *shredder, Jsonb *document);
 extern int	wa_rows_add(WaRows *rows, int ncolumns, JsonbContainer *source);
 extern int	wa_rows_copy(WaRows *rows, int ncolumns, const WaRows *others,
 						 int r);
+extern void wa_rows_release(WaRows *rows);
 extern int	wa_table_column(const WaTable *table, const char *name);
 extern int	wa_table_find_column(const WaTable *table, const char *name);
 

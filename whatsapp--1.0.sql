@@ -6943,12 +6943,12 @@ RETURNS TABLE (phone_number_id text, message_id text, direction text, type text,
 	sent_at timestamptz, outbox_id bigint, element jsonb)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT o.phone_number_id, o.message_id, 'outbound', o.type,
+	SELECT o.phone_number_id, o.message_id, 'outbound'::text AS direction, o.type,
 		coalesce(o.body, o.content #>> '{body,text}', o.content ->> 'body', o.content ->> 'caption',
-			CASE WHEN o.type = 'reaction' THEN nullif(o.content ->> 'emoji', '') END),
+			CASE WHEN o.type = 'reaction' THEN nullif(o.content ->> 'emoji', '') END) AS body,
 		r.wa_id, r.user_id, r.group_id, o.reply_to,
-		CASE WHEN o.type = 'reaction' THEN o.content ->> 'message_id' END,
-		'accepted', now(), now(), o.id, whatsapp.request_body(o)
+		CASE WHEN o.type = 'reaction' THEN o.content ->> 'message_id' END AS target_id,
+		'accepted'::text AS status, now() AS status_at, now() AS sent_at, o.id, whatsapp.request_body(o) AS element
 	FROM unnest(outbox_ids, wa_ids, user_ids, group_ids) r (id, wa_id, user_id, group_id)
 	JOIN whatsapp.outbox o ON o.id = r.id;
 END;

@@ -170,6 +170,7 @@ static void check_result(CURLMcode result);
 static HttpTransfer *finished_transfer(CURLcode *result);
 static void make_reply(HttpTransfer *transfer, CURLcode result,
 					   WaReply *reply);
+static void take_answer(HttpTransfer *transfer, WaReply *reply);
 static void blot_out_secrets(const HttpTransfer *transfer, char *said,
 							 size_t len);
 static void blot_out(char *said, size_t len, const char *secret);
@@ -690,15 +691,11 @@ finished_transfer(CURLcode *result)
 }
 
 /*
- * Say what came of a transfer.  What was received goes over to the reply.
+ * Say what came of a transfer.
  */
 static void
 make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 {
-	long		status = 0;
-	long		version = CURL_HTTP_VERSION_NONE;
-	curl_off_t	retry_after = 0;
-
 	memset(reply, 0, sizeof(WaReply));
 	reply->outbox_id = transfer->outbox_id;
 	strlcpy(reply->nonce, transfer->nonce, sizeof(reply->nonce));
@@ -709,23 +706,8 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 
 	if (result == CURLE_OK)
 	{
-		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-		curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
-		curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
-		shares_connections = version >= CURL_HTTP_VERSION_2_0;
+		take_answer(transfer, reply);
 		reply->outcome = WA_ANSWERED;
-		reply->http_status = (int) status;
-		reply->retry_after = (int) Min(retry_after, PG_INT32_MAX);
-		reply->body = transfer->reply;
-		reply->body_len = transfer->reply_len;
-		transfer->reply = NULL;
-		memcpy(reply->usages, transfer->usages, sizeof(reply->usages));
-		memset(transfer->usages, 0, sizeof(transfer->usages));
-		blot_out_secrets(transfer, reply->body, reply->body_len);
-		for (int i = 0; i < WA_NUSAGES; i++)
-			if (reply->usages[i] != NULL)
-				blot_out_secrets(transfer, reply->usages[i],
-								 strlen(reply->usages[i]));
 		return;
 	}
 
@@ -736,6 +718,38 @@ make_reply(HttpTransfer *transfer, CURLcode result, WaReply *reply)
 						  curl_easy_strerror(result));
 	if (reply->error != NULL)
 		blot_out_secrets(transfer, reply->error, strlen(reply->error));
+
+	/* a server may break a stream off once it has answered */
+	if (reply->outcome == WA_UNKNOWN && result == CURLE_HTTP2_STREAM)
+		take_answer(transfer, reply);
+}
+
+/*
+ * What was received goes over to the reply.
+ */
+static void
+take_answer(HttpTransfer *transfer, WaReply *reply)
+{
+	long		status = 0;
+	long		version = CURL_HTTP_VERSION_NONE;
+	curl_off_t	retry_after = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
+	shares_connections = version >= CURL_HTTP_VERSION_2_0;
+	reply->http_status = (int) status;
+	reply->retry_after = (int) Min(retry_after, PG_INT32_MAX);
+	reply->body = transfer->reply;
+	reply->body_len = transfer->reply_len;
+	transfer->reply = NULL;
+	memcpy(reply->usages, transfer->usages, sizeof(reply->usages));
+	memset(transfer->usages, 0, sizeof(transfer->usages));
+	blot_out_secrets(transfer, reply->body, reply->body_len);
+	for (int i = 0; i < WA_NUSAGES; i++)
+		if (reply->usages[i] != NULL)
+			blot_out_secrets(transfer, reply->usages[i],
+							 strlen(reply->usages[i]));
 }
 
 /*

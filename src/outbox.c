@@ -332,6 +332,17 @@ record_usage(WaReply *const *replies, int nreplies)
 }
 
 /*
+ * Is what was received an answer, although there was an error?  It is if it is
+ * JSON: that says itself where it ends.
+ */
+bool
+wa_outbox_is_answer(const WaReply *reply)
+{
+	return reply->body != NULL &&
+		read_json(reply->body, reply->body_len) != NULL;
+}
+
+/*
  * What an outcome is, to SQL.
  */
 const char *

@@ -271,6 +271,7 @@ static void something_happened(void);
 static void wait_for_work(void);
 static long time_to_wait(void);
 static void collect_replies(void);
+static void look_at_remains(WaReply *reply);
 static void count_reply(const WaReply *reply);
 static void tell_of_trouble(const WaReply *reply);
 static SenderWork in_transaction(const char *activity,
@@ -1139,18 +1140,48 @@ time_to_wait(void)
 static void
 collect_replies(void)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(reply_context);
+	MemoryContext oldcontext = CurrentMemoryContext;
 	WaReply		reply;
 
 	while (wa_http_next_reply(&reply))
 	{
-		SenderReply *kept = palloc0(sizeof(SenderReply));
+		SenderReply *kept;
+
+		MemoryContextSwitchTo(turn_context);
+		look_at_remains(&reply);
+		MemoryContextSwitchTo(reply_context);
+		kept = palloc0(sizeof(SenderReply));
 
 		kept->reply = reply;
 		replies = lappend(replies, kept);
 		count_reply(&reply);
 	}
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * There was an error when something of an answer had been received: if that is
+ * all of it, it counts, and else it does not.
+ */
+static void
+look_at_remains(WaReply *reply)
+{
+	if (reply->outcome != WA_UNKNOWN || reply->http_status == 0)
+		return;
+	if (wa_outbox_is_answer(reply))
+	{
+		reply->outcome = WA_ANSWERED;
+		free(reply->error);
+		reply->error = NULL;
+	}
+	else
+	{
+		free(reply->body);
+		reply->body = NULL;
+		reply->body_len = 0;
+		reply->http_status = 0;
+		reply->retry_after = 0;
+	}
 }
 
 /*

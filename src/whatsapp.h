@@ -219,7 +219,8 @@ typedef enum WaOutcome
 	WA_WITHDRAWN,				/* the same, as that was our wish */
 	WA_NOT_READ,				/* something has left, and the server has said
 								 * that it will not look at it */
-	WA_UNKNOWN,					/* something has left, and no answer came */
+	WA_UNKNOWN,					/* something has left, and no answer came; or
+								 * it did, and then there was an error */
 	WA_ANSWERED					/* there is an HTTP status and a whole body */
 } WaOutcome;
 
@@ -719,6 +720,7 @@ extern void wa_outbox_claim(int limit, bool one_by_one,
 							WaClaimed *claimed);
 extern int64 *wa_outbox_record(WaReply *const *replies, int nreplies,
 							   bool *is_left, int *nreleased);
+extern bool wa_outbox_is_answer(const WaReply *reply);
 extern const char *wa_outbox_outcome(WaOutcome outcome);
 extern void wa_outbox_count(void);
 extern int64 *wa_outbox_tend(int limit, int *nreleased, TimestampTz *next);

@@ -76,6 +76,7 @@
  *	goaway_last true	of HTTP/2: the connection is closed, and this stream
  *				was the last that was looked at; no answer
  *	break true		of HTTP/2: the stream is broken off by an error
+ *	break_last true	of HTTP/2: the same, after the whole answer
  *
  *	statuses [...]		these statuses, in this order; [] is none
  *	status_error N		the code in a status "failed" (131026)
@@ -187,6 +188,7 @@ const SCRIPT_KEYS = {
 	goaway: 'boolean',
 	goaway_last: 'boolean',
 	break: 'boolean',
+	break_last: 'boolean',
 	statuses: 'array',
 	status_error: 'number',
 	status_times: 'number',
@@ -560,6 +562,14 @@ const DELIVERIES = {
 		res.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
 		return 'broken';
 	},
+	break_last: ({ res }, answer, headers) => {
+		// with a length, its end is no matter of the stream's
+		const { 'Content-Length': _, ...others } = headers;
+
+		res.writeHead(answer.status, others);
+		res.write(answer.body, () => res.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR));
+		return answer.outcome;
+	},
 	whole: ({ res }, answer, headers) => {
 		res.writeHead(answer.status, headers);
 		res.end(answer.body);
@@ -660,7 +670,7 @@ async function perform(call, script) {
 	const named = script.statuses !== undefined || script.status_first;
 	const reported = !call.isRead && (named || (answer === 'success' && delivery === 'whole' && !isLost(call)));
 
-	if (reported || (answer === 'success' && ['whole', 'half'].includes(delivery)))
+	if (reported || (answer === 'success' && ['whole', 'half', 'break_last'].includes(delivery)))
 		take(call);
 	watch(call);
 	if (script.delay_ms)

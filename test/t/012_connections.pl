@@ -86,6 +86,7 @@ foreach my $is_used (0, 1)
 	# Read whole, and then nothing: nobody knows
 	is_deeply([ try_behaviour('close', $is_used) ], [ 'unknown', 1, 0 ], 'the connection is closed');
 	is_deeply([ try_behaviour('break', $is_used) ], [ 'unknown', 1, 0 ], 'the stream is broken off');
+	is_deeply([ try_behaviour('break_last', $is_used) ], [ 'sent', 1, 1 ], 'the stream is broken off once all has been answered');
 	is_deeply([ try_behaviour('half', $is_used) ], [ 'unknown', 1, 1 ], 'the answer is broken off');
 
 	# and looked at, says the server

@@ -1933,6 +1933,7 @@ COMMENT ON FUNCTION whatsapp.remove_hook(text, text) IS 'has a function no longe
 CREATE FUNCTION whatsapp.other_form(wa_id text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
+	WHEN wa_id !~ '^5[245]' THEN NULL
 	-- Brazil: mobile numbers got a 9 after the area code
 	WHEN wa_id ~ '^55[1-9][0-9]9[6-9][0-9]{7}$' THEN left(wa_id, 4) || substr(wa_id, 6)
 	WHEN wa_id ~ '^55[1-9][0-9][6-9][0-9]{7}$' THEN left(wa_id, 4) || '9' || substr(wa_id, 5)
@@ -2792,11 +2793,182 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION whatsapp.conversation_state(text, text, text, timestamptz) IS 'how the conversation stands with the person, or in the group, that has an identifier; no row if another of their identifiers has a newer message. Up to a hundred unread messages are counted';
 
+-- As with whatsapp.contacts, plain people need no function: who has one BSUID, or
+-- none, and one phone number, or none, and never had others.  Of their messages
+-- those up to our last answer are read, but a hundred at most.  (Each OFFSET has
+-- what comes before it computed once, and the planner not look into it.)
+
 CREATE VIEW whatsapp.conversations WITH (security_invoker = true) AS
 SELECT k.phone_number_id, s.contact_key, s.group_id, s.name, k.last_message_at, s.last_message_id, s.last_words,
 	s.last_direction, s.last_status, s.unread, s.waiting_since, s.window_until, s.free_entry_until, s.opted_out
 FROM whatsapp.correspondents k
-CROSS JOIN LATERAL whatsapp.conversation_state(k.phone_number_id, k.contact_key, k.kind, k.last_message_at) s
+CROSS JOIN LATERAL (
+	SELECT p.phone, whatsapp.other_form(p.phone) AS form
+	FROM (SELECT CASE WHEN k.kind = 'user_id' THEN k.wa_id ELSE k.contact_key END AS phone OFFSET 0) p
+	OFFSET 0
+) p
+CROSS JOIN LATERAL (
+	-- what came along with what
+	SELECT count(*) AS n, min(i.contact_key) AS first_key, max(i.contact_key) AS last_key,
+		min(i.value) AS first_value, max(i.value) AS last_value, min(i.kind) AS kind
+	FROM (
+		SELECT i.contact_key, i.kind, i.value
+		FROM whatsapp.contact_sightings i
+		WHERE i.phone_number_id = k.phone_number_id AND i.kind IN ('wa_id', 'input') AND i.value = p.phone
+		UNION ALL
+		SELECT i.contact_key, i.kind, i.value
+		FROM whatsapp.contact_sightings i
+		WHERE i.phone_number_id = k.phone_number_id AND i.contact_key = k.contact_key AND i.kind NOT IN ('parent_user_id', 'username')
+		UNION ALL
+		SELECT i.contact_key, i.kind, i.value
+		FROM whatsapp.contact_sightings i
+		WHERE i.phone_number_id = k.phone_number_id AND i.contact_key = p.phone AND i.kind = 'input' AND k.kind = 'user_id'
+	) i
+	OFFSET 0
+) i
+CROSS JOIN LATERAL (
+	SELECT CASE WHEN i.n > 0 THEN i.first_key ELSE k.contact_key END AS contact_key,
+		CASE WHEN i.n > 0 AND k.kind = 'user_id' THEN p.phone ELSE i.first_key END AS other_key
+	OFFSET 0
+) w
+CROSS JOIN LATERAL (
+	SELECT k.kind <> 'group'
+		-- nothing, or the phone number with the BSUID
+		AND (i.n = 0 OR i.kind = 'wa_id' AND i.first_key = i.last_key AND i.first_value = p.phone AND i.last_value = p.phone
+			AND CASE k.kind
+				WHEN 'user_id' THEN i.first_key = k.contact_key
+				ELSE (
+					SELECT count(*)
+					FROM whatsapp.contact_sightings o
+					WHERE o.phone_number_id = k.phone_number_id AND o.contact_key = i.first_key AND o.kind NOT IN ('parent_user_id', 'username')) = 1
+			END)
+		AND (
+			SELECT true
+			FROM whatsapp.contact_changes c
+			WHERE c.phone_number_id = k.phone_number_id AND (c.old_user_id = w.contact_key OR c.new_user_id = w.contact_key
+				OR c.old_wa_id IN (p.phone, p.form) OR c.new_wa_id IN (p.phone, p.form))
+			LIMIT 1) IS NULL
+		AND CASE WHEN p.form IS NOT NULL THEN (
+				SELECT true
+				FROM (
+					SELECT FROM whatsapp.correspondents f
+					WHERE f.phone_number_id = k.phone_number_id AND f.contact_key = p.form
+					UNION ALL
+					SELECT FROM whatsapp.contact_sightings f
+					WHERE f.phone_number_id = k.phone_number_id AND f.kind IN ('wa_id', 'input') AND f.value = p.form
+					UNION ALL
+					SELECT FROM whatsapp.contact_sightings f
+					WHERE f.phone_number_id = k.phone_number_id AND f.contact_key = p.form
+				) f
+				LIMIT 1)
+			END IS NULL AS is_plain
+	OFFSET 0
+) q
+LEFT JOIN whatsapp.correspondents o ON o.phone_number_id = k.phone_number_id AND o.contact_key = w.other_key
+LEFT JOIN LATERAL (
+	-- our last answer
+	SELECT b.*
+	FROM (
+		SELECT b.*
+		FROM (
+			(SELECT m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.status, m.sent_at, coalesce(m.sent_at, '-infinity') AS at
+			FROM whatsapp.messages m
+			WHERE whatsapp.thread_key(m.group_id, m.user_id, m.wa_id) = k.contact_key AND m.phone_number_id = k.phone_number_id
+				AND m.element IS NOT NULL AND NOT whatsapp.is_note(m.type)
+			ORDER BY at DESC, m.message_id DESC
+			LIMIT 100)
+			UNION ALL
+			(SELECT m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.status, m.sent_at, coalesce(m.sent_at, '-infinity') AS at
+			FROM whatsapp.messages m
+			WHERE whatsapp.thread_key(m.group_id, m.user_id, m.wa_id) = w.other_key AND m.phone_number_id = k.phone_number_id
+				AND m.element IS NOT NULL AND NOT whatsapp.is_note(m.type)
+			ORDER BY at DESC, m.message_id DESC
+			LIMIT 100)
+		) b
+		ORDER BY b.at DESC, b.message_id DESC
+		LIMIT 100
+	) b
+	WHERE q.is_plain AND b.direction = 'outbound' AND b.status IS DISTINCT FROM 'failed'
+	ORDER BY b.at DESC, b.message_id DESC
+	LIMIT 1
+) a ON true
+CROSS JOIN LATERAL (
+	-- and what is newer
+	SELECT count(*) AS n,
+		count(*) FILTER (WHERE t.sent_at > greatest(k.read_until, o.read_until) IS NOT FALSE
+			AND t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system')::integer AS unread,
+		min(t.sent_at) FILTER (WHERE t.direction = 'inbound' AND t.type IS DISTINCT FROM 'system') AS waiting_since,
+		max(t.message_id) FILTER (WHERE t.n = 1) AS message_id, max(t.direction) FILTER (WHERE t.n = 1) AS direction,
+		max(t.status) FILTER (WHERE t.n = 1) AS status, max(t.body) FILTER (WHERE t.n = 1) AS body,
+		max(t.wa_id) FILTER (WHERE t.n = 1) AS wa_id, max(t.user_id) FILTER (WHERE t.n = 1) AS user_id,
+		max(t.sent_at) FILTER (WHERE t.n = 1) AS sent_at
+	FROM (
+		SELECT b.*, row_number() OVER (ORDER BY b.at DESC, b.message_id DESC) AS n
+		FROM (
+			(SELECT m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.status, m.sent_at, coalesce(m.sent_at, '-infinity') AS at
+			FROM whatsapp.messages m
+			WHERE whatsapp.thread_key(m.group_id, m.user_id, m.wa_id) = k.contact_key AND m.phone_number_id = k.phone_number_id
+				AND m.element IS NOT NULL AND NOT whatsapp.is_note(m.type)
+				AND (coalesce(m.sent_at, '-infinity'), m.message_id) > (coalesce(a.at, '-infinity'), coalesce(a.message_id, ''))
+			ORDER BY at DESC, m.message_id DESC
+			LIMIT 100)
+			UNION ALL
+			(SELECT m.message_id, m.direction, m.type, m.body, m.wa_id, m.user_id, m.status, m.sent_at, coalesce(m.sent_at, '-infinity') AS at
+			FROM whatsapp.messages m
+			WHERE whatsapp.thread_key(m.group_id, m.user_id, m.wa_id) = w.other_key AND m.phone_number_id = k.phone_number_id
+				AND m.element IS NOT NULL AND NOT whatsapp.is_note(m.type)
+				AND (coalesce(m.sent_at, '-infinity'), m.message_id) > (coalesce(a.at, '-infinity'), coalesce(a.message_id, ''))
+			ORDER BY at DESC, m.message_id DESC
+			LIMIT 100)
+		) b
+		ORDER BY b.at DESC, b.message_id DESC
+		LIMIT 100
+	) t
+	WHERE q.is_plain
+	OFFSET 0
+) u
+CROSS JOIN LATERAL (
+	SELECT q.is_plain AND k.last_referral_at IS NULL AND o.last_referral_at IS NULL AS is_enough,
+		CASE WHEN u.n > 0 THEN u.message_id ELSE a.message_id END AS message_id,
+		CASE WHEN u.n > 0 THEN u.direction ELSE a.direction END AS direction,
+		CASE WHEN u.n > 0 THEN u.status ELSE a.status END AS status,
+		CASE WHEN u.n > 0 THEN u.body ELSE a.body END AS body,
+		CASE WHEN u.n > 0 THEN u.wa_id ELSE a.wa_id END AS wa_id,
+		CASE WHEN u.n > 0 THEN u.user_id ELSE a.user_id END AS user_id,
+		CASE WHEN u.n > 0 THEN u.sent_at ELSE a.sent_at END AS sent_at
+	OFFSET 0
+) t
+CROSS JOIN LATERAL (
+	SELECT w.contact_key, NULL::text AS group_id,
+		CASE WHEN k.name IS NULL OR (coalesce(o.name_at, '-infinity'), o.name) > (coalesce(k.name_at, '-infinity'), k.name)
+			THEN coalesce(o.name, k.name) ELSE k.name END AS name,
+		t.message_id AS last_message_id,
+		CASE WHEN (
+				SELECT true
+				FROM whatsapp.messages n
+				WHERE n.target_id = t.message_id AND n.phone_number_id = k.phone_number_id AND whatsapp.is_note(n.type)
+				LIMIT 1)
+			THEN (whatsapp.notes(k.phone_number_id, t.message_id, t.direction, t.body, t.wa_id, t.user_id, t.sent_at)).words
+			ELSE t.body END AS last_words,
+		t.direction AS last_direction, t.status AS last_status, u.unread, u.waiting_since,
+		greatest(k.last_inbound_at, o.last_inbound_at) + interval '24 hours' AS window_until,
+		greatest(k.free_entry_until, o.free_entry_until) AS free_entry_until,
+		coalesce((
+			SELECT u.value = 'stop'
+			FROM whatsapp.user_preferences u
+			WHERE u.phone_number_id = k.phone_number_id AND u.participant IN (k.contact_key, w.other_key) AND u.category = 'marketing_messages'
+			ORDER BY u.at DESC NULLS LAST, u.element DESC
+			LIMIT 1), false) AS opted_out
+	-- it is listed where the newest message is, as whatsapp.conversation_state() says
+	WHERE t.is_enough AND (o.last_message_at > k.last_message_at OR o.last_message_at = k.last_message_at
+		AND (o.last_inbound_at = o.last_message_at IS TRUE, o.contact_key COLLATE "C")
+			> (k.last_inbound_at = k.last_message_at IS TRUE, k.contact_key)) IS NOT TRUE
+	UNION ALL
+	SELECT f.contact_key, f.group_id, f.name, f.last_message_id, f.last_words, f.last_direction, f.last_status, f.unread, f.waiting_since,
+		f.window_until, f.free_entry_until, f.opted_out
+	FROM whatsapp.conversation_state(k.phone_number_id, k.contact_key, k.kind, k.last_message_at) f
+	WHERE NOT t.is_enough
+) s
 WHERE k.last_message_at IS NOT NULL;
 COMMENT ON VIEW whatsapp.conversations IS 'conversations with people and in groups. The newest of a number are had quickly, however many there are: WHERE phone_number_id = … ORDER BY last_message_at DESC LIMIT 50';
 COMMENT ON COLUMN whatsapp.conversations.phone_number_id IS 'our number';

@@ -13,15 +13,15 @@
  * Of several rows with one key only the best is taken, or what they are
  * together, so that no row of a table is touched twice.  Keys go in order, so
  * that two backends that store the same rows wait for, and do not deadlock,
- * each other: first those that are new, then those that are there already,
- * which are locked by an INSERT, too.
+ * each other.  For that, a row that is there already must be locked in its
+ * turn, by the INSERT, and not later.
  *
  * In some tables a row has its object, as JSON, in a column "element", and two
  * objects may claim one key.  Then too the best is taken, whichever came
- * first, and the other is kept in whatsapp.events.  That takes two queries
- * more, but only if a row could not simply be inserted: one that does so again
- * and locks those that are there, which takes longer to set up, and one that
- * finds out which is best.
+ * first, and the other is kept in whatsapp.events.  That takes a query more,
+ * but only if a row could not simply be inserted.  To insert a single row, one
+ * that would lock another is tried only when there is another: it takes longer
+ * to set up.
  *
  * Hooks are called with the rows that are new, once all of them are there, and
  * whoever listens is notified.  Rows of some tables are counted by their kind,
@@ -73,7 +73,7 @@ typedef struct StoreTable
 	int			params[WA_MAX_PARAMS];
 
 	WaQuery		insert[2][2];
-	WaQuery		lock[2][2];
+	WaQuery		lock[2];		/* [returning], of one row */
 	WaQuery		settle[2][2];
 	WaQuery		order[2];		/* of rows, as they are stored */
 	WaQuery		look;			/* for a row, by its key */
@@ -133,21 +133,15 @@ typedef struct StoreInput
 /*
  * What each WaType is, to SQL; in the order of the enum.
  */
-static const struct
-{
-	const char *name;
-	Oid			type;
-}			sql_types[] =
-
-{
-	[WA_TEXT] = {"text", TEXTOID},
-	[WA_INT] = {"int4", INT4OID},
-	[WA_TIME] = {"timestamptz", TIMESTAMPTZOID},
-	[WA_FIRST_TIME] = {"timestamptz", TIMESTAMPTZOID},
-	[WA_BOOL] = {"bool", BOOLOID},
-	[WA_JSON] = {"jsonb", JSONBOID},
-	[WA_EMBEDDED] = {"jsonb", JSONBOID},
-	[WA_PLACE] = {NULL},		/* is not stored */
+static const Oid sql_types[] = {
+	[WA_TEXT] = TEXTOID,
+	[WA_INT] = INT4OID,
+	[WA_TIME] = TIMESTAMPTZOID,
+	[WA_FIRST_TIME] = TIMESTAMPTZOID,
+	[WA_BOOL] = BOOLOID,
+	[WA_JSON] = JSONBOID,
+	[WA_EMBEDDED] = JSONBOID,
+	[WA_PLACE] = InvalidOid,	/* is not stored */
 };
 
 static List *store_input(WaStore *store, int t, StoreInput *input,
@@ -279,16 +273,20 @@ store_input(WaStore *store, int t, StoreInput *input, uint64 *nstored,
 	/* of several rows it has to be said which are new, to count them */
 	form.returning = is_awaited(table->hook) ||
 		(!one && (table->label || marks));
+	form.locking = !one;
 	calls = insert(store, t, form, &queries->insert[one][form.returning],
 				   input, nstored, marks, calls);
 	if (*nstored == input->nrows || !table->keeps_losers)
 		return calls;
 
-	form.locking = true;
-	calls = insert(store, t, form, &queries->lock[one][form.returning],
-				   input, nstored, marks, calls);
-	if (*nstored == input->nrows)
-		return calls;
+	if (one)
+	{
+		form.locking = true;
+		calls = insert(store, t, form, &queries->lock[form.returning],
+					   input, nstored, marks, calls);
+		if (*nstored == 1)
+			return calls;
+	}
 
 	form.returning = is_awaited(table->hook) ||
 		is_awaited(table->content_hook) || (!one && marks);
@@ -705,7 +703,7 @@ prepare_query(WaStore *store, const WaTable *table, StoreForm form,
 	for (int i = 0; form.one && i < table->ncolumns; i++)
 		if (!is_listed_before(table, i))
 			query->types[query->nargs++] =
-				sql_types[table->columns[i].type].type;
+				sql_types[table->columns[i].type];
 
 	oldcontext = MemoryContextSwitchTo(store->context);
 	query->sql = write(table, form);
@@ -749,7 +747,7 @@ collect_rows(const StoreTable *queries, const WaTable *table,
 		const WaColumn *column = &table->columns[queries->params[i]];
 
 		TupleDescInitEntry(desc, i + 1, column->name,
-						   sql_types[column->type].type, -1, 0);
+						   sql_types[column->type], -1, 0);
 	}
 	TupleDescInitEntry(desc, nparams + 1, "ord", INT8OID, -1, 0);
 

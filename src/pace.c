@@ -35,6 +35,9 @@
 
 #define USECS_PER_SECOND	1000000.0
 
+/* For how long, in ms, a number counts as one that has messages */
+#define SHARED_TIME			5000
+
 typedef struct Pace
 {
 	char		phone_number_id[WA_NUMBER_LEN]; /* must be first */
@@ -142,6 +145,26 @@ wa_pace_spend(const char *phone_number_id, int priority, int64 id,
 		pace->position_priority = priority;
 		pace->position_id = id;
 	}
+}
+
+/*
+ * Do several numbers have messages, as far as we have seen lately?
+ */
+bool
+wa_pace_is_shared(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			nserved = 0;
+	HASH_SEQ_STATUS status;
+	Pace	   *pace;
+
+	if (paces == NULL)
+		return false;
+	hash_seq_init(&status, paces);
+	while ((pace = hash_seq_search(&status)) != NULL)
+		nserved += pace->served_at != 0 &&
+			!TimestampDifferenceExceeds(pace->served_at, now, SHARED_TIME);
+	return nserved > 1;
 }
 
 /*

@@ -100,6 +100,13 @@
 #define AUDITED_LANES		200
 #define AUDIT_DELAY			1000
 
+/*
+ * How many rows are claimed at once while several numbers have messages: the
+ * answer of one is not to wait until hundreds of another are claimed and
+ * recorded.
+ */
+#define MAX_SHARED_CLAIM	32
+
 /* How many rows that may leave are remembered */
 #define MAX_RELEASED		10000
 
@@ -743,6 +750,8 @@ claim_and_start(void)
 	SenderWork	work;
 
 	claim.limit = wa_max_in_flight - wa_http_in_flight();
+	if (wa_pace_is_shared())
+		claim.limit = Min(claim.limit, MAX_SHARED_CLAIM);
 	claim.one_by_one = one_by_one_until > start;
 	if (!claim_is_possible() || claim_not_before > start ||
 		!(claim_is_due || is_anew || pace_allows_at <= start))

@@ -700,6 +700,7 @@ extern void wa_pace_open(const WaOpenNumber *numbers, int nnumbers);
 extern WaAllowance *wa_pace_allow(int *nallowances);
 extern void wa_pace_spend(const char *phone_number_id, int priority, int64 id,
 						  bool was_read);
+extern bool wa_pace_is_shared(void);
 extern TimestampTz wa_pace_next(void);
 extern void wa_pace_rewind(void);
 extern void wa_pace_publish(void);

@@ -2818,11 +2818,8 @@ CROSS JOIN LATERAL (
 		UNION ALL
 		SELECT i.contact_key, i.kind, i.value
 		FROM whatsapp.contact_sightings i
-		WHERE i.phone_number_id = k.phone_number_id AND i.contact_key = k.contact_key AND i.kind NOT IN ('parent_user_id', 'username')
-		UNION ALL
-		SELECT i.contact_key, i.kind, i.value
-		FROM whatsapp.contact_sightings i
-		WHERE i.phone_number_id = k.phone_number_id AND i.contact_key = p.phone AND i.kind = 'input' AND k.kind = 'user_id'
+		WHERE i.phone_number_id = k.phone_number_id AND i.contact_key IN (k.contact_key, p.phone)
+			AND i.kind NOT IN ('parent_user_id', 'username')
 	) i
 	OFFSET 0
 ) i
@@ -2855,10 +2852,7 @@ CROSS JOIN LATERAL (
 					WHERE f.phone_number_id = k.phone_number_id AND f.contact_key = p.form
 					UNION ALL
 					SELECT FROM whatsapp.contact_sightings f
-					WHERE f.phone_number_id = k.phone_number_id AND f.kind IN ('wa_id', 'input') AND f.value = p.form
-					UNION ALL
-					SELECT FROM whatsapp.contact_sightings f
-					WHERE f.phone_number_id = k.phone_number_id AND f.contact_key = p.form
+					WHERE f.phone_number_id = k.phone_number_id AND f.kind = 'wa_id' AND f.value = p.form
 				) f
 				LIMIT 1)
 			END IS NULL AS is_plain

@@ -115,3 +115,46 @@ BEGIN
 	FROM (SELECT DISTINCT bench.wa_id(i.n, people) AS wa_id FROM generate_series(first, first + (n + 2) / 3 - 1) i (n)) p
 	ON CONFLICT DO NOTHING;
 END $$;
+
+-- These file webhooks, and return how long it took, in microseconds
+
+-- one a call; or, for what the loop itself takes, none
+CREATE OR REPLACE FUNCTION bench.file_one_by_one(kind text, first integer, last integer, is_filed boolean DEFAULT true) RETURNS double precision
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	began CONSTANT timestamptz := clock_timestamp();
+	w record;
+BEGIN
+	FOR w IN SELECT b.body, b.signature FROM bench.bodies b WHERE b.kind = file_one_by_one.kind AND b.n BETWEEN first AND last LOOP
+		IF is_filed AND (whatsapp.ingest(w.body, w.signature)).http_status <> 200 THEN
+			RAISE 'not filed';
+		END IF;
+	END LOOP;
+	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
+END $$;
+
+-- so many a call
+CREATE OR REPLACE FUNCTION bench.file_in_batches(kind text, first integer, last integer, size integer) RETURNS double precision
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	bodies bytea[];
+	signatures text[];
+	nfiled integer;
+	began timestamptz;
+	us double precision := 0;
+BEGIN
+	FOR start IN first .. last BY size LOOP
+		SELECT array_agg(b.body ORDER BY b.n), array_agg(b.signature ORDER BY b.n) INTO bodies, signatures
+		FROM bench.bodies b
+		WHERE b.kind = file_in_batches.kind AND b.n BETWEEN start AND least(start + size - 1, last);
+		began := clock_timestamp();
+		SELECT count(*) INTO nfiled FROM whatsapp.ingest_batch(bodies, signatures) r WHERE r.http_status = 200;
+		us := us + extract(epoch FROM clock_timestamp() - began) * 1e6;
+		IF nfiled <> cardinality(bodies) THEN
+			RAISE 'not filed';
+		END IF;
+	END LOOP;
+	RETURN us;
+END $$;

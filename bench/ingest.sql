@@ -86,51 +86,13 @@ BEGIN
 	END IF;
 END $$;
 
--- These return how long it took, in microseconds
+-- These return how long it took, in microseconds, as those in bodies.sql do
 
--- webhooks one by one, as "ours", by the "peer", or by nobody
-CREATE OR REPLACE FUNCTION bench.one_by_one(who text, kind text, first integer, last integer) RETURNS double precision
-LANGUAGE plpgsql
-AS $$
-DECLARE
-	began CONSTANT timestamptz := clock_timestamp();
-	w record;
+-- webhooks by the peer, in the very same loop
+DO $$
 BEGIN
-	FOR w IN SELECT b.body, b.signature FROM bench.bodies b WHERE b.kind = one_by_one.kind AND b.n BETWEEN first AND last LOOP
-		IF (CASE who
-			WHEN 'ours' THEN (whatsapp.ingest(w.body, w.signature)).http_status
-			WHEN 'peer' THEN peer.ingest(w.body, w.signature)
-			ELSE 200
-		END) <> 200 THEN
-			RAISE 'not filed';
-		END IF;
-	END LOOP;
-	RETURN extract(epoch FROM clock_timestamp() - began) * 1e6;
-END $$;
-
--- webhooks by ingest_batch(), so many a call
-CREATE OR REPLACE FUNCTION bench.in_batches(kind text, first integer, last integer, size integer) RETURNS double precision
-LANGUAGE plpgsql
-AS $$
-DECLARE
-	bodies bytea[];
-	signatures text[];
-	nfiled integer;
-	began timestamptz;
-	us double precision := 0;
-BEGIN
-	FOR start IN first .. last BY size LOOP
-		SELECT array_agg(b.body ORDER BY b.n), array_agg(b.signature ORDER BY b.n) INTO bodies, signatures
-		FROM bench.bodies b
-		WHERE b.kind = in_batches.kind AND b.n BETWEEN start AND least(start + size - 1, last);
-		began := clock_timestamp();
-		SELECT count(*) INTO nfiled FROM whatsapp.ingest_batch(bodies, signatures) r WHERE r.http_status = 200;
-		us := us + extract(epoch FROM clock_timestamp() - began) * 1e6;
-		IF nfiled <> cardinality(bodies) THEN
-			RAISE 'not filed';
-		END IF;
-	END LOOP;
-	RETURN us;
+	EXECUTE replace(replace(pg_get_functiondef('bench.file_one_by_one'::regproc), 'file_one_by_one', 'file_by_peer'),
+		'(whatsapp.ingest(w.body, w.signature)).http_status', 'peer.ingest(w.body, w.signature)');
 END $$;
 
 -- INSERTs of the finished rows, one by one
@@ -303,12 +265,12 @@ BEGIN
 	COMMIT;
 	FOR start IN 1 .. n BY size LOOP
 		last := start + size - 1;
-		alone := bench.one_by_one('nobody', kind, start, last);
+		alone := bench.file_one_by_one(kind, start, last, false);
 		FOR turn IN 1..2 LOOP
 			IF (turn + start / size) % 2 = 0 THEN
-				ours := CASE WHEN batch THEN bench.in_batches(kind, start, last, size) ELSE bench.one_by_one('ours', kind, start, last) - alone END;
+				ours := CASE WHEN batch THEN bench.file_in_batches(kind, start, last, size) ELSE bench.file_one_by_one(kind, start, last) - alone END;
 			ELSE
-				peer := bench.one_by_one('peer', kind, start, last) - alone;
+				peer := bench.file_by_peer(kind, start, last) - alone;
 			END IF;
 			COMMIT;
 		END LOOP;

@@ -28,7 +28,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../test/sandbox.sh"
 
 # Not run unless asked for: what they measure is for plots
-plots=(scaling)
+plots=(filing scaling)
 
 benches=()			# names of the benchmarks to run
 results=			# the file of raw results

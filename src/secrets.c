@@ -30,15 +30,23 @@
 #include "whatsapp.h"
 
 static WaQuery select_secrets = {
-	.sql = "SELECT s.source, s.value, s.name, s.phone_number_id, n.waba_id"
+	.sql = "SELECT s.source, s.value, s.name, s.phone_number_id"
 	" FROM whatsapp.secrets s"
-	" LEFT JOIN whatsapp.numbers n"
-	" ON n.phone_number_id OPERATOR(pg_catalog.=) s.phone_number_id"
 	" WHERE s.kind OPERATOR(pg_catalog.=) $1"
 	" AND (s.valid_until IS NULL"
 	" OR s.valid_until OPERATOR(pg_catalog.>) pg_catalog.now())",
 	.nargs = 1,
 	.types = {TEXTOID},
+	.read_only = true,
+};
+
+/* The accounts of numbers */
+static WaQuery select_wabas = {
+	.sql = "SELECT n.waba_id FROM whatsapp.numbers n"
+	" WHERE n.phone_number_id OPERATOR(pg_catalog.=) ANY ($1)"
+	" AND n.waba_id IS NOT NULL",
+	.nargs = 1,
+	.types = {TEXTARRAYOID},
 	.read_only = true,
 };
 
@@ -67,7 +75,6 @@ typedef struct Secret
 {
 	const char *value;
 	char	   *number;			/* that it is of, or NULL for all */
-	char	   *waba;			/* the account of that, if it is known */
 } Secret;
 
 struct WaSecrets
@@ -80,6 +87,7 @@ struct WaSigner
 {
 	bool		signs_for_all;
 	List	   *numbers;		/* that have the secret, */
+	bool		wabas_are_known;
 	List	   *wabas;			/* and their accounts */
 	bool		others_are_known;
 	List	   *other_numbers;	/* that have another one, */
@@ -88,6 +96,7 @@ struct WaSigner
 
 static uint64 fetch_secrets(const char *kind);
 static const char *fetched_secret(uint64 i);
+static void find_wabas(WaSigner *signer);
 static void find_others(WaSigner *signer);
 static bool is_listed(const List *names, const char *name);
 
@@ -114,7 +123,6 @@ wa_find_secrets(void)
 		/* that of a file is as long there as the file is as it is */
 		secret->value = pstrdup(value);
 		secret->number = SPI_getvalue(fetched->vals[i], fetched->tupdesc, 4);
-		secret->waba = SPI_getvalue(fetched->vals[i], fetched->tupdesc, 5);
 		secrets->nsecrets++;
 	}
 	SPI_freetuptable(fetched);
@@ -142,8 +150,6 @@ wa_find_signer(const WaSecrets *secrets, const char *body, size_t len,
 			signer->signs_for_all = true;
 		if (matches && secret->number != NULL)
 			signer->numbers = lappend(signer->numbers, secret->number);
-		if (matches && secret->waba != NULL)
-			signer->wabas = lappend(signer->wabas, secret->waba);
 	}
 	elog(DEBUG5, "compared a signature with %d secrets", secrets->nsecrets);
 	return is_signed ? signer : NULL;
@@ -161,6 +167,7 @@ wa_make_signer(ArrayType *numbers)
 	Datum	   *elements;
 	int			nelements;
 
+	signer->wabas_are_known = true; /* as far as find_others() tells them */
 	signer->signs_for_all = numbers == NULL;
 	if (numbers == NULL)
 		return signer;
@@ -213,6 +220,8 @@ wa_signs_for(WaSigner *signer, const char *number, const char *waba)
 {
 	if (signer == NULL || signer->signs_for_all)
 		return true;
+	if (waba != NULL)
+		find_wabas(signer);
 	if ((number == NULL || is_listed(signer->numbers, number)) &&
 		(waba == NULL || is_listed(signer->wabas, waba)))
 		return true;
@@ -273,6 +282,32 @@ fetched_secret(uint64 i)
 }
 
 /*
+ * Find the accounts of the numbers that have the secret.  Most webhooks are
+ * about numbers, and need not know.
+ */
+static void
+find_wabas(WaSigner *signer)
+{
+	MemoryContext oldcontext;
+	Datum		values[1];
+
+	if (signer->wabas_are_known)
+		return;
+
+	/* this is as long known as the signer is */
+	oldcontext = MemoryContextSwitchTo(GetMemoryChunkContext(signer));
+	values[0] = PointerGetDatum(wa_signer_numbers(signer));
+	wa_execute(&select_wabas, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		signer->wabas = lappend(signer->wabas,
+								SPI_getvalue(SPI_tuptable->vals[i],
+											 SPI_tuptable->tupdesc, 1));
+	SPI_freetuptable(SPI_tuptable);
+	MemoryContextSwitchTo(oldcontext);
+	signer->wabas_are_known = true;
+}
+
+/*
  * Find the numbers that have a secret of their own which is not the signer's,
  * and whose accounts these are.
  */
@@ -284,7 +319,6 @@ find_others(WaSigner *signer)
 	if (signer->others_are_known)
 		return;
 
-	/* this is as long known as the signer is */
 	oldcontext = MemoryContextSwitchTo(GetMemoryChunkContext(signer));
 	wa_execute(&select_numbers, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)

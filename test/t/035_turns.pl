@@ -13,8 +13,8 @@ my $graph = start_graph();
 my $node = new_cluster('turns', $graph);
 add_number($node);
 $node->safe_psql('postgres',
-	"SELECT whatsapp.add_number('1002', access_token => 'token');
-	 UPDATE whatsapp.numbers SET messages_per_second = 100000");
+	sprintf("SELECT whatsapp.add_number('1002', access_token => '%s');
+	 UPDATE whatsapp.numbers SET messages_per_second = 1000000", TOKEN));
 my ($first, $second) =
   split(/\n/, $node->safe_psql('postgres', 'SELECT phone_number_id FROM whatsapp.numbers ORDER BY phone_number_id DESC'));
 wait_for_sender($node);

@@ -4,7 +4,7 @@
 #	  Draws how costs grow, from the raw results of benchmarks, as SVG
 #
 #	BENCH="scaling filing" OUT=results.tsv make bench
-#	bench/plot.pl results.tsv docs/plots
+#	bench/perl/plot.pl results.tsv docs/plots
 #
 # There is a chart for each series of POINTs of a benchmark, named for both.
 # Series whose names are the same up to a comma are lines of one chart, and have

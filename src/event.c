@@ -17,8 +17,6 @@
 
 #include "whatsapp.h"
 
-static void append_text(StringInfo str, const text *value);
-
 PG_FUNCTION_INFO_V1(whatsapp_event_id);
 
 /*
@@ -41,7 +39,12 @@ whatsapp_event_id(PG_FUNCTION_ARGS)
 	initStringInfo(&said);
 	appendStringInfoSpaces(&said, VARHDRSZ);
 	if (!PG_ARGISNULL(0))
-		append_text(&said, PG_GETARG_TEXT_PP(0));
+	{
+		text	   *about = PG_GETARG_TEXT_PP(0);
+
+		appendBinaryStringInfo(&said, VARDATA_ANY(about),
+							   VARSIZE_ANY_EXHDR(about));
+	}
 	appendStringInfoChar(&said, ' ');
 	if (!PG_ARGISNULL(1))
 	{
@@ -59,10 +62,4 @@ whatsapp_event_id(PG_FUNCTION_ARGS)
 	SET_VARSIZE(said.data, said.len);
 	PG_RETURN_DATUM(DirectFunctionCall1(sha256_bytea,
 										PointerGetDatum(said.data)));
-}
-
-static void
-append_text(StringInfo str, const text *value)
-{
-	appendBinaryStringInfo(str, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }

@@ -132,6 +132,8 @@ static void drop_hopeless_rows(ShredState *state, const WaNode *node,
 							   const int *first_row);
 static void drop_incomplete_rows(ShredState *state, int table, int first_row);
 static void move_row(WaRows *rows, int ncolumns, int from, int to);
+static void set_row(WaRows *rows, int ncolumns, int to, const WaRows *others,
+					int r);
 static bool is_complete(const WaShredder *shredder, int t, const bool *nulls,
 						bool with_top);
 static void fill_constants(const WaShredder *shredder, int t, WaRows *rows);
@@ -893,11 +895,21 @@ wa_rows_copy(WaRows *rows, int ncolumns, const WaRows *others, int r)
 {
 	int			new = wa_rows_add(rows, ncolumns, others->sources[r]);
 
-	memcpy(&rows->values[new * ncolumns], &others->values[r * ncolumns],
-		   sizeof(Datum) * ncolumns);
-	memcpy(&rows->nulls[new * ncolumns], &others->nulls[r * ncolumns],
-		   sizeof(bool) * ncolumns);
+	set_row(rows, ncolumns, new, others, r);
 	return new;
+}
+
+/*
+ * Have a row be as row r of others of the same table.
+ */
+static void
+set_row(WaRows *rows, int ncolumns, int to, const WaRows *others, int r)
+{
+	memcpy(&rows->values[to * ncolumns], &others->values[r * ncolumns],
+		   sizeof(Datum) * ncolumns);
+	memcpy(&rows->nulls[to * ncolumns], &others->nulls[r * ncolumns],
+		   sizeof(bool) * ncolumns);
+	rows->sources[to] = others->sources[r];
 }
 
 /*
@@ -991,13 +1003,8 @@ drop_unwanted_rows(const WaTable *table, WaRows *rows)
 static void
 move_row(WaRows *rows, int ncolumns, int from, int to)
 {
-	if (from == to)
-		return;
-	memcpy(&rows->values[to * ncolumns], &rows->values[from * ncolumns],
-		   sizeof(Datum) * ncolumns);
-	memcpy(&rows->nulls[to * ncolumns], &rows->nulls[from * ncolumns],
-		   sizeof(bool) * ncolumns);
-	rows->sources[to] = rows->sources[from];
+	if (from != to)
+		set_row(rows, ncolumns, to, rows, from);
 }
 
 static bool

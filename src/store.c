@@ -146,9 +146,8 @@ static const Oid sql_types[] = {
 
 static List *store_input(WaStore *store, int t, StoreInput *input,
 						 uint64 *nstored, bool *marks, List *calls);
-static List *insert(WaStore *store, int t, StoreForm form, WaQuery *query,
-					StoreInput *input, uint64 *nstored, bool *marks,
-					List *calls);
+static List *insert(WaStore *store, int t, StoreForm form, StoreInput *input,
+					uint64 *nstored, bool *marks, List *calls);
 static void mark_returned(WaStore *store, int t, StoreInput *input,
 						  bool *marks);
 static int	compare_marks(const void *a, const void *b);
@@ -274,16 +273,14 @@ store_input(WaStore *store, int t, StoreInput *input, uint64 *nstored,
 	form.returning = is_awaited(table->hook) ||
 		(!one && (table->label || marks));
 	form.locking = !one;
-	calls = insert(store, t, form, &queries->insert[one][form.returning],
-				   input, nstored, marks, calls);
+	calls = insert(store, t, form, input, nstored, marks, calls);
 	if (*nstored == input->nrows || !table->keeps_losers)
 		return calls;
 
 	if (one)
 	{
 		form.locking = true;
-		calls = insert(store, t, form, &queries->lock[form.returning],
-					   input, nstored, marks, calls);
+		calls = insert(store, t, form, input, nstored, marks, calls);
 		if (*nstored == 1)
 			return calls;
 	}
@@ -305,10 +302,14 @@ store_input(WaStore *store, int t, StoreInput *input, uint64 *nstored,
  * Insert what comes in, and add to *nstored how many rows were not there.
  */
 static List *
-insert(WaStore *store, int t, StoreForm form, WaQuery *query,
-	   StoreInput *input, uint64 *nstored, bool *marks, List *calls)
+insert(WaStore *store, int t, StoreForm form, StoreInput *input,
+	   uint64 *nstored, bool *marks, List *calls)
 {
 	const WaTable *table = &store->tables[t];
+	StoreTable *queries = &store->queries[t];
+	WaQuery    *query = form.one && form.locking ?
+	&queries->lock[form.returning] :
+	&queries->insert[form.one][form.returning];
 	uint64		ninserted;
 
 	prepare_query(store, table, form, query, write_insert);
@@ -318,7 +319,7 @@ insert(WaStore *store, int t, StoreForm form, WaQuery *query,
 	if (table->label && form.returning)
 		count_returned(table);
 	else if (table->label && ninserted > 0)
-		count_new(table, &store->queries[t], input);
+		count_new(table, queries, input);
 	if (is_awaited(table->hook))
 		calls = append_calls(calls, t, table);
 	if (marks)

@@ -33,6 +33,8 @@
 /* As the extension has them, see http.c */
 #define MAX_STREAMS		100L
 #define MIN_CONNECTIONS	8L
+#define MAX_KEPT_CONNECTIONS	1000L
+#define UPLOAD_SIZE		16384L
 
 static CURLM *multi;
 static int	epoll_fd;
@@ -121,6 +123,7 @@ make_handle(void)
 {
 	CURL	   *easy = curl_easy_init();
 
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_SIZE);
 	curl_easy_setopt(easy, CURLOPT_URL, url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long) CURLAUTH_BEARER);
@@ -208,6 +211,7 @@ main(int argc, char **argv)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, MAX_STREAMS);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, MAX_KEPT_CONNECTIONS);
 	if (wants_http2)
 		curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
 						  2 * max_in_flight / MAX_STREAMS > MIN_CONNECTIONS ?

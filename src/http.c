@@ -315,9 +315,11 @@ wa_http_wait(long timeout_ms)
 			ResetLatch(MyLatch);
 			latch_set = true;
 		}
-		if (events[i].events & WL_SOCKET_READABLE)
-			drive_sockets();
 	}
+
+	/* while the latch is set, nobody says whether sockets are ready */
+	if (nevents > 0)
+		drive_sockets();
 
 	if (timer != DT_NOEND && GetCurrentTimestamp() >= timer)
 	{
@@ -328,6 +330,9 @@ wa_http_wait(long timeout_ms)
 		result = drive_socket(CURL_SOCKET_TIMEOUT, 0);
 		unblock_signals();
 		check_result(result);
+
+		/* the first of many that have just left may have been answered */
+		drive_sockets();
 	}
 	return latch_set;
 }

@@ -105,7 +105,7 @@
  * answer of one is not to wait until hundreds of another are claimed and
  * recorded.
  */
-#define MAX_SHARED_CLAIM	32
+#define MAX_SHARED_CLAIM	16
 
 /* How many rows that may leave are remembered */
 #define MAX_RELEASED		10000

@@ -5738,6 +5738,7 @@ BEGIN
 			due := ARRAY(
 				SELECT f.id
 				FROM whatsapp.front_rows(wanted, phone_number_ids, limits, after_priorities, after_ids, released, locked) f (id));
+			EXIT WHEN due = '{}';
 			RETURN QUERY SELECT r.* FROM whatsapp.claim_rows(whatsapp.lock_rows(due)) r;
 			GET DIAGNOSTICS nrows = ROW_COUNT;
 			EXIT WHEN nrows >= cardinality(due);
@@ -5847,8 +5848,10 @@ BEGIN
 			WHERE l.phone_number_id = o.phone_number_id AND l.kind = 'pair' AND l.key = o.recipient_key
 				AND o.type NOT IN ('mark_read', 'typing')
 		) p ON true
-		-- (coalesce() keeps these from being looked for among all that may leave)
+		-- (coalesce() keeps these from being looked for among all that may leave,
+		-- and OFFSET 0 verdicts from being reached once for each who asks)
 		WHERE o.id = ANY (ids) AND o.state = 'queued' AND coalesce(o.waits_for, '') = ''
+		OFFSET 0
 	) j;
 
 	IF others IS NOT NULL THEN

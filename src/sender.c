@@ -257,7 +257,6 @@ static void settle_in_transaction(void *arg);
 static void record_replies(void);
 static SenderWork record_batch(List *list, bool is_known);
 static void record_in_transaction(void *arg);
-static bool is_accepted(const WaReply *reply);
 static void postpone(SenderReply *reply);
 static void claim_and_start(void);
 static void claim_in_transaction(void *arg);
@@ -666,6 +665,7 @@ record_replies(void)
 			/* this may take its time; transfers must not time out meanwhile */
 			if (wa_http_wait(0))
 				something_happened();
+			collect_replies();
 		}
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -698,17 +698,12 @@ record_batch(List *list, bool is_known)
 		return work;
 
 	remember(batch.released, batch.nreleased);
+	claim_is_due = true;
 	tend_is_due = true;
 	for (int i = 0; i < batch.nreplies; i++)
 	{
 		SenderReply *reply = (SenderReply *) batch.replies[i];
 
-		/*
-		 * Who may leave after a message that was accepted, we are told.  What
-		 * was not may be queued again.
-		 */
-		if (!is_accepted(&reply->reply))
-			claim_is_due = true;
 		if (batch.is_left[i])
 			postpone(reply);
 		else
@@ -728,15 +723,6 @@ record_in_transaction(void *arg)
 
 	batch->released = wa_outbox_record(batch->replies, batch->nreplies,
 									   batch->is_left, &batch->nreleased);
-}
-
-/*
- * Has Meta taken it?
- */
-static bool
-is_accepted(const WaReply *reply)
-{
-	return reply->outcome == WA_ANSWERED && reply->http_status / 100 == 2;
 }
 
 /*

@@ -22,7 +22,7 @@ use PostgreSQL::Test::Utils;
 use Whatsapp;
 
 use constant MESSAGES => $ENV{BENCH_MESSAGES} // size(100_000, 10_000);
-use constant ROUNDS => size(5, 2);
+use constant ROUNDS => size(3, 2);
 use constant IN_FLIGHT => 256;
 use constant PER_RECIPIENT => 10;
 

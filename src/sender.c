@@ -662,7 +662,10 @@ record_replies(void)
 				postpone(reply);
 			}
 
-			/* this may take its time; transfers must not time out meanwhile */
+			/*
+			 * This may take its time.  Transfers must not time out meanwhile,
+			 * and that one has ended is not said a second time.
+			 */
 			if (wa_http_wait(0))
 				something_happened();
 			collect_replies();

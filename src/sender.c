@@ -639,6 +639,19 @@ record_replies(void)
 			SenderReply *reply = lfirst(cell);
 			SenderWork	work;
 
+			/*
+			 * All of them may take their time.  Transfers must not time out
+			 * meanwhile, and that one has ended is not said a second time.
+			 * Not after the last: what is collected then is not recorded
+			 * before the next claim, which would fill its place.
+			 */
+			if (foreach_current_index(cell) > 0)
+			{
+				if (wa_http_wait(0))
+					something_happened();
+				collect_replies();
+			}
+
 			if (extension_is_gone)
 				break;
 			if (nlocked == MAX_LOCK_TIMEOUTS)
@@ -661,14 +674,6 @@ record_replies(void)
 				}
 				postpone(reply);
 			}
-
-			/*
-			 * This may take its time.  Transfers must not time out meanwhile,
-			 * and that one has ended is not said a second time.
-			 */
-			if (wa_http_wait(0))
-				something_happened();
-			collect_replies();
 		}
 	}
 	MemoryContextSwitchTo(oldcontext);

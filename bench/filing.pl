@@ -11,7 +11,7 @@ use warnings;
 use Bench;
 
 use constant WEBHOOKS => size(6000, 1000);
-use constant ROUNDS => size(5, 1);
+use constant ROUNDS => size(5, 3);
 
 my @kinds = qw(text status image);
 my @batches = split(' ', $ENV{BENCH_BATCHES} // size('1 3 10 30 100 300 1000', '1 10 100'));

@@ -6087,8 +6087,38 @@ BEGIN
 			ORDER BY - q.priority, q.id
 			LIMIT 1
 		) t
-		LEFT JOIN LATERAL whatsapp.lane_head(l.phone_number_id, l.recipient_key) h ON true
-		WHERE h.id IS NULL OR h.state <> 'sending' AND (- t.priority, t.id) < (- h.priority, h.id));
+		-- as whatsapp.lane_head() says, which would also look behind it: all of the
+		-- lane was in front for a moment, when it was queued, and that is there to be
+		-- read until no snapshot may see it
+		LEFT JOIN LATERAL (
+			SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
+				AND (q.state = 'sending' OR q.state = 'queued' AND (q.waits_for IS NULL OR q.waits_for = 'retry'))
+				AND q.type NOT IN ('mark_read', 'typing')
+				AND (q.state <> 'sending') IS FALSE
+			LIMIT 1
+		) s ON true
+		LEFT JOIN LATERAL (
+			(SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
+				AND (q.state = 'sending' OR q.state = 'queued' AND (q.waits_for IS NULL OR q.waits_for = 'retry'))
+				AND q.type NOT IN ('mark_read', 'typing')
+				AND (q.state <> 'sending') IS TRUE AND - q.priority < - t.priority
+			LIMIT 1)
+			-- (an index is not read up to a row)
+			UNION ALL
+			(SELECT q.id
+			FROM whatsapp.outbox q
+			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
+				AND (q.state = 'sending' OR q.state = 'queued' AND (q.waits_for IS NULL OR q.waits_for = 'retry'))
+				AND q.type NOT IN ('mark_read', 'typing')
+				AND (q.state <> 'sending') IS TRUE AND - q.priority = - t.priority AND q.id < t.id
+			LIMIT 1)
+			LIMIT 1
+		) h ON true
+		WHERE s.id IS NULL AND h.id IS NULL);
 	IF coming = '{}' THEN
 		RETURN coming;
 	END IF;

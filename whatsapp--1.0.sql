@@ -4240,13 +4240,15 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 COMMENT ON FUNCTION whatsapp.fail_opted_out(bigint[]) IS 'has those rows fail that are marketing messages to recipients who want none: but for few that are found only when they are claimed';
 
--- The settings keep plans from being made for a table of some other size: they
--- are kept for as long as the session lasts.
+-- The settings keep plans from being made for a table of some other size, which
+-- would be kept for as long as the session lasts; or from being such that read,
+-- for each row, all that is queued for its recipient.
 CREATE FUNCTION whatsapp.place_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$

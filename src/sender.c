@@ -94,6 +94,12 @@
 #define MAX_TENDED			1000
 
 /*
+ * The same for reading what may leave from its beginning.  That has to pass
+ * over a lot that has left, while somebody has an old snapshot.
+ */
+#define REWIND_SHARE		20
+
+/*
  * To how many recipients messages are looked at anew, and how often at most, in
  * ms
  */
@@ -261,7 +267,7 @@ static void postpone(SenderReply *reply);
 static void claim_and_start(void);
 static void claim_in_transaction(void *arg);
 static void remember(const int64 *ids, int nids);
-static TimestampTz after_share(TimestampTz start);
+static TimestampTz after_share(TimestampTz start, int share);
 static bool is_before(TimestampTz now, TimestampTz not_before);
 static void audit(void);
 static void audit_in_transaction(void *arg);
@@ -799,7 +805,7 @@ claim_and_start(void)
 	 */
 	is_cut_short = is_cancelled || end_is_wanted || ProcDiePending;
 	if (is_anew)
-		rewind_not_before = after_share(start);
+		rewind_not_before = after_share(start, REWIND_SHARE);
 	for (int i = 0; i < claimed->nrequests; i++)
 	{
 		int64		id = claimed->requests[i].outbox_id;
@@ -908,15 +914,15 @@ compare_ids(const void *a, const void *b)
 
 /*
  * When something that has just taken so long may be done again, so that it
- * takes no more than its share of the time.
+ * takes no more than one in so many parts of the time.
  */
 static TimestampTz
-after_share(TimestampTz start)
+after_share(TimestampTz start, int share)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long		took = TimestampDifferenceMilliseconds(start, now);
 
-	return TimestampTzPlusMilliseconds(now, Min(Max(TEND_SHARE * took,
+	return TimestampTzPlusMilliseconds(now, Min(Max(share * took,
 													MIN_TEND_DELAY),
 												MAX_TEND_DELAY));
 }
@@ -972,7 +978,7 @@ tend(void)
 
 	/* there may be more, unless these were all */
 	tend_is_due = tended.nreleased >= MAX_TENDED;
-	tend_not_before = tend_is_due ? 0 : after_share(start);
+	tend_not_before = tend_is_due ? 0 : after_share(start, TEND_SHARE);
 
 	/* what cannot be seen to for now is tried later each time */
 	tend_at = tended.next;
@@ -1040,7 +1046,7 @@ retain(void)
 	if (wa_retention_next() > start || !may_work())
 		return;
 	work = in_transaction("pruning", retain_in_transaction, NULL);
-	wa_retention_done(work == WORK_DONE, after_share(start));
+	wa_retention_done(work == WORK_DONE, after_share(start, TEND_SHARE));
 }
 
 static void

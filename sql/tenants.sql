@@ -66,7 +66,8 @@ INSERT INTO whatsapp.evidence (phone_number_id, message_id, status, outbox_id, r
 INSERT INTO whatsapp.webhooks (webhook_id, body, state) VALUES ('\x01', '{}', 'parked');
 
 -- In every table and view: how many rows tell of one, of the other, and of none
--- (rows are looked at as text, so that nothing can tell by another column)
+-- (rows are looked at as text, so that nothing can tell by another column; but for
+-- fractions of seconds, which may be anything)
 CREATE FUNCTION pg_temp.seen(OUT relation text, OUT one bigint, OUT two bigint, OUT neither bigint) RETURNS SETOF record
 LANGUAGE plpgsql
 AS $$
@@ -78,7 +79,7 @@ BEGIN
 		ORDER BY c.relname COLLATE "C"
 	LOOP
 		EXECUTE format('SELECT count(*) FILTER (WHERE r LIKE ''%%1001%%''), count(*) FILTER (WHERE r LIKE ''%%2002%%''),
-			count(*) FILTER (WHERE r NOT LIKE ''%%1001%%'' AND r NOT LIKE ''%%2002%%'') FROM (SELECT replace(replace(t::text, ''wa1.'', ''''), ''1750101001'', ''1750101000'') AS r FROM whatsapp.%I t) x', relation)
+			count(*) FILTER (WHERE r NOT LIKE ''%%1001%%'' AND r NOT LIKE ''%%2002%%'') FROM (SELECT replace(replace(regexp_replace(t::text, ''(:\d\d)\.\d+'', ''\1'', ''g''), ''wa1.'', ''''), ''1750101001'', ''1750101000'') AS r FROM whatsapp.%I t) x', relation)
 		INTO one, two, neither;
 		RETURN NEXT;
 	END LOOP;

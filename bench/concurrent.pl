@@ -12,7 +12,7 @@ use Bench;
 use PostgreSQL::Test::Utils;
 
 use constant WEBHOOKS => $ENV{BENCH_WEBHOOKS} // size(32_000, 3200);
-use constant ROUNDS => size(5, 3);
+use constant ROUNDS => size(5, 2);
 
 # (i is the client's, and is kept from one transaction to the next)
 my %scripts = (

@@ -16,7 +16,7 @@ use constant OTHER_NUMBER => '106540352242999';
 
 my $server = start_server('http');
 my $node = start_cluster('fairness', $server);
-my %p50;
+my (%p50, %until_claimed);
 
 sub sql
 {
@@ -42,7 +42,7 @@ END \$\$;
 SQL
 
 # Send replies.  Returns the 99th percentile of how long they took, in ms, and
-# keeps the median.
+# keeps the median, and how much of that was until they were claimed.
 sub reply
 {
 	my ($side) = @_;
@@ -54,6 +54,8 @@ sub reply
 
 	die 'not all have been sent' if @times != REPLIES;
 	push @{ $p50{$side} }, percentile(50, @times);
+	push @{ $until_claimed{$side} },
+	  percentile(99, split(/\n/, sql("SELECT extract(epoch FROM claimed_at - body::timestamptz) * 1000 FROM whatsapp.outbox WHERE phone_number_id = '@{[OTHER_NUMBER]}' AND state = 'sent'")));
 	return percentile(99, @times);
 }
 
@@ -76,3 +78,4 @@ my $p99 = compare(ROUNDS,
 
 report(case => 'a reply, p50', beside => 'itself alone', compared(\%p50, 'ours', 'alone'), unit => 'ms');
 report(case => 'a reply, p99', beside => 'itself alone', compared($p99, 'ours', 'alone'), unit => 'ms', goal => 'ratio <= 2');
+report(case => 'a reply, p99 until it is claimed', beside => 'itself alone', compared(\%until_claimed, 'ours', 'alone'), unit => 'ms');

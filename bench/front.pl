@@ -8,7 +8,7 @@ use warnings;
 use Bench;
 use Whatsapp;
 
-use constant SECONDS => size(10, 3);
+use constant SECONDS => size(10, 2);
 use constant ROUNDS => size(5, 2);
 
 my $node = start_cluster('front');

@@ -15,9 +15,9 @@ use File::Temp;
 use PostgreSQL::Test::Utils;
 use Whatsapp;
 
-use constant STORED => $ENV{BENCH_STORED} // size(10_000_000, 200_000);
+use constant STORED => $ENV{BENCH_STORED} // size(10_000_000, 100_000);
 use constant PEOPLE => $ENV{BENCH_PEOPLE} // STORED / 100;
-use constant ROUNDS => size(5, 3);
+use constant ROUNDS => size(5, 2);
 use constant WEBHOOKS => size(6000, 1500);
 use constant MESSAGES => size(30_000, 3000);
 use constant READS => size(200, 50);
@@ -43,7 +43,21 @@ progress('storing %d messages', STORED);
 sql('grown', "CALL bench.grow(@{[STORED]}, @{[PEOPLE]})");
 settle_down($nodes{grown}, '');
 
+# What has been done so far: bytes of WAL, images of whole pages in it, and pages
+# read that were not in shared_buffers
+my @work = ('bytes of WAL', 'page images in WAL', 'pages read');
+sub work_done
+{
+	my ($name) = @_;
+
+	return split(/\|/,
+		sql($name, "SELECT pg_current_wal_insert_lsn() - '0/0', wal_fpi, blks_read FROM pg_stat_wal, pg_stat_database WHERE datname = current_database()"));
+}
+
 # Each of these returns how many a second
+
+# (and keeps what work that was for each)
+my %work;
 
 sub file
 {
@@ -55,10 +69,13 @@ sub file
 	sql($name, "SELECT bench.make_bodies('$kind', @{[WEBHOOKS]}, $first)");
 	sql($name, "SELECT bench.make_sent(@{[WEBHOOKS]}, $first)") if $kind eq 'status';
 	settle_down($nodes{$name}, 'bench.bodies');
+	my @before = work_done($name);
 	# (a few first, for the session to know what to do)
 	my $seconds = sql($name,
 		"SELECT bench.file_one_by_one('$kind', $first, $first + 99); SELECT bench.file_one_by_one('$kind', $first + 100, $last) / 1e6");
+	my @after = work_done($name);
 
+	push @{ $work{$kind}[$_]{$name} }, ($after[$_] - $before[$_]) / WEBHOOKS foreach 0 .. $#work;
 	return (WEBHOOKS - 100) / (split(/\n/, $seconds))[1];
 }
 
@@ -79,6 +96,13 @@ foreach my $kind (qw(text status))
 
 	report(case => "$kind webhooks", beside => 'empty tables', compared($rates, 'grown', 'empty'),
 		unit => 'webhooks/s', goal => 'ratio >= 0.8');
+	foreach my $i (0 .. $#work)
+	{
+		my $values = $work{$kind}[$i];
+
+		report(case => "$kind webhooks", beside => 'empty tables', ours => median(@{ $values->{grown} }),
+			peer => median(@{ $values->{empty} }), unit => "$work[$i] a webhook");
+	}
 }
 
 my $rates = compare(ROUNDS, map { my $name = $_; $name => sub { drain($name) } } qw(grown empty));

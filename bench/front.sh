@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How many webhooks a second the front in examples/express takes, beside the
-# handler of the usual tutorial (tutorial.js), with wrk and 64 connections.
+# handler of the usual tutorial (tutorial.js), and one that does nothing
+# (express.js), with wrk and 64 connections.
 #
 #	bench/front.sh [SECONDS [ROUNDS]]
 #
@@ -54,12 +55,14 @@ run()
 
 start ours "$here/../examples/express/server.js"
 start tutorial "$here/tutorial.js"
+start express "$here/express.js"
 
 # until all is compiled and cached
 run ours 0 2 >/dev/null
 run tutorial 0 2 >/dev/null
+run express 0 2 >/dev/null
 for round in $(seq "$rounds"); do
-	for front in ours tutorial; do
+	for front in ours tutorial express; do
 		run "$front" "$round" "$seconds"
 	done
 done | tee "$dir/results" | awk '

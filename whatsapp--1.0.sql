@@ -4093,16 +4093,25 @@ LANGUAGE c VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'whatsapp_is_news';
 COMMENT ON FUNCTION whatsapp.is_news(text) IS 'whether this has not been asked of the same in this session for ten minutes; for what is logged, so that it is not for each row again and again';
 
-CREATE FUNCTION whatsapp.lane_head(phone_number_id text, recipient_key text)
+CREATE FUNCTION whatsapp.lane_front(phone_number_id text, recipient_key text)
 RETURNS TABLE (id bigint, state text, priority integer)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT o.id, o.state, o.priority
 	FROM whatsapp.outbox o
-	WHERE o.phone_number_id = lane_head.phone_number_id AND o.recipient_key = lane_head.recipient_key
+	WHERE o.phone_number_id = lane_front.phone_number_id AND o.recipient_key = lane_front.recipient_key
 		AND (o.state = 'sending' OR o.state = 'queued' AND (o.waits_for IS NULL OR o.waits_for = 'retry'))
-		AND o.type NOT IN ('mark_read', 'typing')
-	ORDER BY (o.state <> 'sending'), (- o.priority), o.id
+		AND o.type NOT IN ('mark_read', 'typing');
+END;
+COMMENT ON FUNCTION whatsapp.lane_front(text, text) IS 'the messages from a number to a recipient that others may have to wait for: those that are being sent, and those that do not wait for their turn';
+
+CREATE FUNCTION whatsapp.lane_head(phone_number_id text, recipient_key text)
+RETURNS TABLE (id bigint, state text, priority integer)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT f.id, f.state, f.priority
+	FROM whatsapp.lane_front(lane_head.phone_number_id, lane_head.recipient_key) f
+	ORDER BY (f.state <> 'sending'), (- f.priority), f.id
 	LIMIT 1;
 END;
 COMMENT ON FUNCTION whatsapp.lane_head(text, text) IS 'the message from a number to a recipient that all others wait for: the one that is being sent, else the next of those that do not wait for their turn; no row if there is none';
@@ -4241,8 +4250,8 @@ END $$;
 COMMENT ON FUNCTION whatsapp.fail_opted_out(bigint[]) IS 'has those rows fail that are marketing messages to recipients who want none: but for few that are found only when they are claimed';
 
 -- The settings keep plans from being made for a table of some other size, which
--- would be kept for as long as the session lasts; or from being such that read,
--- for each row, all that is queued for its recipient.
+-- would be kept for as long as the session lasts; or from being such that all
+-- that is queued for a recipient is read for each row.
 CREATE FUNCTION whatsapp.place_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -6093,30 +6102,21 @@ BEGIN
 		-- lane was in front for a moment, when it was queued, and that is there to be
 		-- read until no snapshot may see it
 		LEFT JOIN LATERAL (
-			SELECT q.id
-			FROM whatsapp.outbox q
-			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
-				AND (q.state = 'sending' OR q.state = 'queued' AND (q.waits_for IS NULL OR q.waits_for = 'retry'))
-				AND q.type NOT IN ('mark_read', 'typing')
-				AND (q.state <> 'sending') IS FALSE
+			SELECT f.id
+			FROM whatsapp.lane_front(l.phone_number_id, l.recipient_key) f
+			WHERE (f.state <> 'sending') IS FALSE
 			LIMIT 1
 		) s ON true
 		LEFT JOIN LATERAL (
-			(SELECT q.id
-			FROM whatsapp.outbox q
-			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
-				AND (q.state = 'sending' OR q.state = 'queued' AND (q.waits_for IS NULL OR q.waits_for = 'retry'))
-				AND q.type NOT IN ('mark_read', 'typing')
-				AND (q.state <> 'sending') IS TRUE AND - q.priority < - t.priority
+			(SELECT f.id
+			FROM whatsapp.lane_front(l.phone_number_id, l.recipient_key) f
+			WHERE (f.state <> 'sending') IS TRUE AND - f.priority < - t.priority
 			LIMIT 1)
 			-- (an index is not read up to a row)
 			UNION ALL
-			(SELECT q.id
-			FROM whatsapp.outbox q
-			WHERE q.phone_number_id = l.phone_number_id AND q.recipient_key = l.recipient_key
-				AND (q.state = 'sending' OR q.state = 'queued' AND (q.waits_for IS NULL OR q.waits_for = 'retry'))
-				AND q.type NOT IN ('mark_read', 'typing')
-				AND (q.state <> 'sending') IS TRUE AND - q.priority = - t.priority AND q.id < t.id
+			(SELECT f.id
+			FROM whatsapp.lane_front(l.phone_number_id, l.recipient_key) f
+			WHERE (f.state <> 'sending') IS TRUE AND - f.priority = - t.priority AND f.id < t.id
 			LIMIT 1)
 			LIMIT 1
 		) h ON true

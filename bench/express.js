@@ -14,4 +14,3 @@ app.post('/webhook', express.raw({ type: () => true, limit: '3mb' }), (req, res)
 });
 
 const server = app.listen(process.env.PORT || 0, '127.0.0.1', () => console.log(`listening on ${server.address().port}`));
-process.on('SIGTERM', () => server.close());

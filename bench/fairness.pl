@@ -50,12 +50,18 @@ sub reply
 	sql("CALL bench.reply(@{[REPLIES]})");
 	await_sql($node, "SELECT NOT EXISTS (SELECT FROM whatsapp.outbox WHERE phone_number_id = '@{[OTHER_NUMBER]}' AND state IN ('queued', 'sending'))");
 	die 'there was not enough else to send' if $side eq 'ours' && sql("SELECT count(*) FROM (SELECT FROM whatsapp.outbox WHERE phone_number_id = '@{[NUMBER]}' AND state = 'queued' LIMIT 1) o") == 0;
-	my @times = split(/\n/, sql("SELECT extract(epoch FROM finished_at - body::timestamptz) * 1000 FROM whatsapp.outbox WHERE phone_number_id = '@{[OTHER_NUMBER]}' AND state = 'sent'"));
+	my (@times, @until_claimed);
+	foreach (split(/\n/, sql("SELECT extract(epoch FROM finished_at - body::timestamptz) * 1000, extract(epoch FROM claimed_at - body::timestamptz) * 1000 FROM whatsapp.outbox WHERE phone_number_id = '@{[OTHER_NUMBER]}' AND state = 'sent'")))
+	{
+		my ($time, $until_claimed) = split(/\|/);
+
+		push @times, $time;
+		push @until_claimed, $until_claimed;
+	}
 
 	die 'not all have been sent' if @times != REPLIES;
 	push @{ $p50{$side} }, percentile(50, @times);
-	push @{ $until_claimed{$side} },
-	  percentile(99, split(/\n/, sql("SELECT extract(epoch FROM claimed_at - body::timestamptz) * 1000 FROM whatsapp.outbox WHERE phone_number_id = '@{[OTHER_NUMBER]}' AND state = 'sent'")));
+	push @{ $until_claimed{$side} }, percentile(99, @until_claimed);
 	return percentile(99, @times);
 }
 

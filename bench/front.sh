@@ -17,6 +17,7 @@ seconds=${1:-10}
 rounds=${2:-5}
 dir=$(mktemp -d)
 pids=()
+fronts=(ours tutorial express)
 declare -A ports
 trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$dir"' EXIT
 export PGOPTIONS='-c client_min_messages=warning'
@@ -58,11 +59,11 @@ start tutorial "$here/tutorial.js"
 start express "$here/express.js"
 
 # until all is compiled and cached
-run ours 0 2 >/dev/null
-run tutorial 0 2 >/dev/null
-run express 0 2 >/dev/null
+for front in "${fronts[@]}"; do
+	run "$front" 0 2 >/dev/null
+done
 for round in $(seq "$rounds"); do
-	for front in ours tutorial express; do
+	for front in "${fronts[@]}"; do
 		run "$front" "$round" "$seconds"
 	done
 done | tee "$dir/results" | awk '
